@@ -1,0 +1,2 @@
+//! Posthaste.
+fn main() {}

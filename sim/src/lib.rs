@@ -1,0 +1,1 @@
+//! Simulated world, workloads and checkers.

@@ -1,0 +1,1 @@
+//! Black-box, interop and regression tests.
