@@ -1,0 +1,126 @@
+//! The command line: every command and option, with its help.
+//!
+//! The definitions here are the only ones; `docs/reference/cli.md` is generated from them. This
+//! module does **not** run anything.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Posthaste: an SMTP mail server in one program and one text file.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "posthaste", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(propagate_version = true, subcommand_required = true)]
+#[command(after_help = "The configuration is explained in docs/reference/config.md.")]
+pub struct Cli {
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE", default_value = crate::config::DEFAULT_FILE)]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Run the server in the foreground
+    ///
+    /// Accepts mail, keeps it, delivers it. One JSON record a line goes to standard output; the
+    /// record `ready` names the bound ports. SIGTERM and SIGINT stop it: open transactions may end
+    /// for up to 10 seconds, queued mail stays in the queue. SIGHUP reads the configuration again
+    /// and keeps the old one when the new one has an error.
+    Serve,
+    /// Check the configuration and say what is wrong and how to mend it
+    ///
+    /// Prints every error and warning with its file, line, cause and fix. Exits 0 when there is no
+    /// error (warnings are no errors), 1 otherwise. Changes nothing.
+    Check,
+    /// Start a working server on loopback, to try things out
+    ///
+    /// Makes a folder with a configuration, listens on 127.0.0.1:2525, and sends itself a message.
+    Demo(Demo),
+    /// See and steer what is queued
+    Queue(Queue),
+    /// Send a message from standard input through the running server
+    ///
+    /// The message is read up to the end of input. Without RECIPIENT the recipients are read from
+    /// the To, Cc and Bcc fields; Bcc is removed. Prints the queue id.
+    Send(Send),
+}
+
+/// Options of `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// Folder for everything the demo makes; without it a new temporary one
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Options of `send`.
+#[derive(Args, Clone, Debug)]
+pub struct Send {
+    /// Reverse-path; without it the From field's address, `<>` for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<String>,
+    /// Recipients
+    #[arg(value_name = "RECIPIENT")]
+    pub recipients: Vec<String>,
+}
+
+/// Options of `queue`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = crate::filter::GRAMMAR, arg_required_else_help = true)]
+pub struct Queue {
+    /// What to do with the messages.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do with queued messages.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Verb {
+    /// List messages, oldest first
+    List(Selection),
+    /// Print the number of messages, as one integer
+    Count(Selection),
+    /// Show messages in full: every recipient, its attempts, its last reply, its next attempt
+    Show(Selection),
+    /// Keep messages in the queue without delivering them, until released
+    Hold(Change),
+    /// Release held messages; they are tried at once
+    Release(Change),
+    /// Try messages now instead of at their next attempt
+    Retry(Change),
+    /// Give messages up now: the reverse-path gets a report
+    Bounce(Change),
+    /// Delete messages without telling anybody
+    Delete(Change),
+}
+
+/// Which messages, to look at.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = crate::filter::GRAMMAR)]
+pub struct Selection {
+    /// Which messages; all when there is none
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which messages, to change.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = crate::filter::GRAMMAR)]
+pub struct Change {
+    /// Which messages; at least one term
+    #[arg(value_name = "FILTER", required = true)]
+    pub filter: Vec<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,277 @@
+//! The configuration as written: the only list of options.
+//!
+//! Each option is defined once here, with its type, default and documentation. The parser, the
+//! "unknown key" answers and `docs/reference/config.md` all come from this list. What the values
+//! mean, and which of them do not go together, is decided in `meaning`.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::finding::Source;
+use super::network::Network;
+use super::value::Default::{Absent, Is, Required};
+use super::value::{Count, Key, Many, Reader, Section, Setting, Size, Tables, Value};
+
+/// Longest configuration file, in octets.
+pub const FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// Defines a section: the struct as written, and its list of keys.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])*
+        $name:ident $header:literal {
+            $( $(#[doc = $doc:literal])* $key:ident: $kind:ty = $default:expr; )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct $name {
+            $( $(#[doc = $doc])* pub $key: Option<Setting<$kind>>, )*
+        }
+
+        impl $name {
+            const ABOUT: Section = Section {
+                header: $header,
+                about: &[$($about),*],
+                keys: &[$( Key {
+                    name: stringify!($key),
+                    kind: <$kind as Value>::KIND,
+                    default: $default,
+                    about: &[$($doc),*],
+                    section: <$kind as Value>::SECTION,
+                } ),*],
+            };
+
+            fn of(table: &DeTable<'_>, header: &Range<usize>, reader: &mut Reader<'_>) -> Self {
+                reader.unknown_keys(table, &Self::ABOUT);
+                let mut keys = Self::ABOUT.keys.iter();
+                // The keys are listed in the order of the fields.
+                $( let $key = keys.next().and_then(|k| reader.setting(table, header, k)); )*
+                Self { $($key),* }
+            }
+        }
+
+        impl Value for $name {
+            const KIND: &'static str = concat!("a section ", $header, " with its keys below it");
+            const SECTION: Option<Section> = Some(Self::ABOUT);
+
+            fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+                let header = reader.span(value);
+                match value.get_ref() {
+                    DeValue::Table(table) => Some(Self::of(table, &header, reader)),
+                    _ => reader.mistyped(value, Self::KIND),
+                }
+            }
+        }
+    };
+}
+
+section! {
+    /// Who this server is, and what it keeps where. These keys stand at the top of the file, before
+    /// the first section.
+    File "" {
+        /// Our name, in the banner, in EHLO and in `Received:` fields. It should resolve to this
+        /// machine, and this machine's address should resolve to it.
+        hostname: String = Required("\"mx.example.org\"");
+        /// Folder of the spool, state, keys and the control socket.
+        data_dir: String = Is("\"/var/lib/posthaste\"");
+        /// Who gets the mail for `postmaster` of this host and of every domain that has no such
+        /// mailbox or alias. That mail is always accepted (RFC 5321 §4.5.1).
+        postmaster: String = Absent("that mail is held in the queue, and `check` warns");
+        /// User to become after binding the ports, when started as root.
+        user: String = Is("\"posthaste\"");
+        /// Where to listen, and what for. At least one.
+        listener: Tables<Listener> = Is("[]");
+        /// How names are looked up.
+        dns: Dns = Is("{}");
+        /// What one message may cost.
+        limits: Limits = Is("{}");
+        /// The domains whose mail we are responsible for. Recipients that do not exist are refused
+        /// while the peer waits. A domain of ours always beats a route.
+        domain: Tables<Domain> = Is("[]");
+        /// Who may send to domains that are not ours.
+        relay: Relay = Is("{}");
+        /// Where mail for domains that are not ours goes. The first route that matches is used;
+        /// what matches none goes by MX. A route never allows anybody to relay.
+        route: Tables<Route> = Is("[]");
+        /// When deliveries are tried again, and when they are given up.
+        retry: Retry = Is("{}");
+    }
+}
+
+section! {
+    /// Where to listen, and what for. At least one.
+    Listener "[[listener]]" {
+        /// One or several addresses with ports. IPv6 sockets take IPv6 only, so `[::]:25` stands
+        /// beside `0.0.0.0:25`. Port 0 takes a free port.
+        address: Many<String> = Required("\"0.0.0.0:25\"");
+        /// What is served: `mx` takes mail from other servers for our domains, and from the relay
+        /// networks for everybody. It never offers AUTH.
+        service: String = Required("\"mx\"");
+        /// `none`: this version receives mail in clear, and `check` says so when the key is not
+        /// there.
+        tls: String = Absent("as `none`, with a warning");
+        /// Networks that may send a PROXY header. This version has none.
+        proxy_protocol_from: Many<Network> = Is("[]");
+    }
+}
+
+section! {
+    /// How names are looked up.
+    Dns "[dns]" {
+        /// Servers to ask, as address and port. DNSSEC results are believed only from a server on
+        /// loopback.
+        servers: Many<String> = Absent("the system's servers");
+    }
+}
+
+section! {
+    /// What one message may cost.
+    Limits "[limits]" {
+        /// Largest message. Announced with SIZE, and enforced while a message comes in.
+        message_size: Size = Is("\"50MiB\"");
+        /// Most recipients of one transaction; at least 100 (RFC 5321 §4.5.3.1.8). Further ones
+        /// get 452, and the peer sends them again in its next transaction.
+        recipients: Count = Is("1000");
+    }
+}
+
+section! {
+    /// A domain whose mail we are responsible for. Recipients that do not exist are refused while
+    /// the peer waits. A domain of ours always beats a route.
+    Domain "[[domain]]" {
+        /// Its name. International names may be written as they are.
+        name: String = Required("\"example.org\"");
+        /// Where its mail goes: `maildir:/path/{domain}/{local}`, `lmtp://host:port`,
+        /// `lmtp+unix:/path`, `smtp://host:port` (another server is the final one), `discard:`
+        /// (nowhere). `{local}` is the mailbox name in lower case, as it stands in `mailboxes`.
+        deliver: String = Absent("`maildir:` in the folder `mail/{domain}/{local}` of `data_dir`");
+        /// The user who owns the mail files. Needs a start as root.
+        owner: String = Absent("the user who runs the server");
+        /// Its mailboxes: local parts, compared without case. `["*"]` means all: with `lmtp` and
+        /// `smtp` the next server decides who exists, with `maildir` the folders that are there
+        /// when the configuration is read.
+        mailboxes: Many<String> = Is("[]");
+        /// File of aliases, as in aliases(5): `name: target, target`. A target is an address, or a
+        /// local part of the same domain. Programs, files and `:include:` are errors.
+        aliases: String = Absent("no aliases");
+        /// Address that gets the mail for everybody who is not there.
+        catch_all: String = Absent("mail for unknown recipients is refused");
+        /// Character that separates the mailbox from a detail: with `+`, mail for `alice+x` goes to
+        /// `alice`.
+        subaddress: String = Absent("local parts are taken whole");
+    }
+}
+
+section! {
+    /// Who may send to domains that are not ours.
+    Relay "[relay]" {
+        /// Networks whose hosts may relay without AUTH. Name only hosts that are yours: everybody
+        /// in these networks can send mail in your name. Host bits and `/0` are errors.
+        networks: Many<Network> = Is("[]");
+    }
+}
+
+section! {
+    /// Where mail for domains that are not ours goes. The first route that matches is used; what
+    /// matches none goes by MX. A route never allows anybody to relay.
+    Route "[[route]]" {
+        /// Domains it is for: `example.net`, `*.example.net` (those below it), `*` (all).
+        recipients: Many<String> = Required("[\"*\"]");
+        /// Where it goes: one or several of `smtp://host:port`, or of `lmtp://host:port`, tried in
+        /// order; or `mx` (the domain's own servers); or `discard:` (nowhere). Hosts are looked up
+        /// by address, never by MX. Without a port, `smtp` means 25 and `lmtp` 24.
+        via: Many<String> = Required("\"smtp://192.0.2.25:25\"");
+        /// `none` or `opportunistic`. This version delivers in clear either way.
+        tls: String = Is("\"opportunistic\"");
+    }
+}
+
+section! {
+    /// When deliveries are tried again, and when they are given up.
+    Retry "[retry]" {
+        /// Waits between attempts. The last one repeats.
+        intervals: Many<Duration> = Is(
+            "[\"1m\", \"5m\", \"15m\", \"30m\", \"1h\", \"2h\", \"4h\"]"
+        );
+        /// Age at which undelivered mail is given up and reported to its reverse-path
+        /// (RFC 5321 §4.5.4.1 wants 4 to 5 days).
+        expire_after: Duration = Is("\"5d\"");
+        /// Age at which the reverse-path is told that its mail is late.
+        delay_notice_after: Duration = Is("\"4h\"");
+    }
+}
+
+/// Keys of later versions: header, key, cause, fix.
+pub const LATER: &[(&str, &str, &str, &str)] = &[
+    (
+        "",
+        "tls",
+        "this version does not serve TLS, so there is no section [tls]",
+        "remove it; certificates come with a later version",
+    ),
+    (
+        "",
+        "accounts",
+        "this version does not serve AUTH, so there is no section [accounts]",
+        "remove it; to let hosts of yours send, name them in `networks` of [relay]",
+    ),
+    (
+        "[[listener]]",
+        "auth_without_tls",
+        "this version does not serve AUTH",
+        "remove it; to let hosts of yours send, name them in `networks` of [relay]",
+    ),
+    (
+        "[[route]]",
+        "user",
+        "this version cannot log in to the next server",
+        "remove it; the next server must take mail from this host's address",
+    ),
+    (
+        "[[route]]",
+        "password_file",
+        "this version cannot log in to the next server",
+        "remove it; the next server must take mail from this host's address",
+    ),
+];
+
+/// The top of the file, with every section below it.
+#[must_use]
+pub fn top() -> Section {
+    File::ABOUT
+}
+
+impl File {
+    /// Reads `source`. Where something is wrong it is reported and the setting is absent; after an
+    /// error of syntax nothing else is looked at, since what follows it may be misread.
+    #[must_use]
+    pub fn parse<'a>(source: &'a Source) -> (Option<File>, Reader<'a>) {
+        let mut reader = Reader::new(source);
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        for error in &errors {
+            let span = error.span().unwrap_or(0..0);
+            let (cause, fix) = syntax(error.message());
+            reader.error(&span, cause, fix);
+        }
+        if !errors.is_empty() {
+            return (None, reader);
+        }
+        let file = File::of(table.get_ref(), &(0..0), &mut reader);
+        (Some(file), reader)
+    }
+}
+
+/// What to say about an error of syntax.
+fn syntax(message: &str) -> (String, &'static str) {
+    let fix = if message.contains("duplicate key") {
+        "keep one of them; a section that stands several times has double brackets, like [[domain]]"
+    } else {
+        "TOML is written `key = \"text\"`, `key = 1000`, `key = [\"one\", \"two\"]`, and sections as \
+         [dns] or [[domain]] on a line of their own"
+    };
+    (format!("this is not TOML: {message}"), fix)
+}

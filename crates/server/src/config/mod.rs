@@ -1,0 +1,250 @@
+//! The configuration: one TOML file, read once into what it means.
+//!
+//! [`file`] is the only list of options: it gives each its parser, its default and its text in
+//! `docs/reference/config.md`. [`Config`] is what the file means: every address parsed, every path
+//! absolute, every default filled in, every unsafe value refused. All findings are collected, each
+//! with its file, line, cause and fix ([`Finding`]); a configuration with an error is not used.
+//!
+//! The program never writes a configuration. This module does **not** look at the machine beyond
+//! the files that the configuration names; [`environment`] does that for `check` and `serve`.
+
+pub mod environment;
+pub mod file;
+pub mod finding;
+mod meaning;
+pub mod network;
+pub mod reference;
+pub mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use posthaste_smtp::address::{DomainName, Mailbox};
+use posthaste_world::Disk;
+use posthaste_world::net::Endpoint;
+
+use crate::lookup::aliases::Aliases;
+
+pub use finding::{Finding, Place, Severity};
+pub use network::{Network, Networks};
+
+/// Where the configuration is when the command line does not say.
+pub const DEFAULT_FILE: &str = "/etc/posthaste/posthaste.toml";
+
+/// A configuration as it is meant.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Our name in banner, EHLO and `Received:`; A-labels, lower case.
+    pub hostname: DomainName,
+    /// Folder of spool, state, keys and control socket; absolute.
+    pub data_dir: PathBuf,
+    /// Who gets the postmaster's mail. Without one it is held.
+    pub postmaster: Option<Mailbox>,
+    /// Whom to become after binding, when started as root.
+    pub user: String,
+    /// Where to listen; at least one.
+    pub listeners: Vec<Listener>,
+    /// DNS servers; none means the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// What one message may cost.
+    pub limits: Limits,
+    /// Domains we are responsible for.
+    pub domains: Vec<Domain>,
+    /// Who may relay without AUTH.
+    pub relay_networks: Networks,
+    /// Where mail for others goes; the first match wins, what matches none goes by MX.
+    pub routes: Vec<Route>,
+    /// When to try again and when to give up.
+    pub retry: Retry,
+}
+
+/// One service on one or several addresses.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where it listens; at least one.
+    pub addresses: Vec<Endpoint>,
+    /// What it serves.
+    pub service: Service,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Service {
+    /// Mail from other servers; never AUTH.
+    Mx,
+}
+
+impl Service {
+    /// Its name in the configuration and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Mx => "mx",
+        }
+    }
+}
+
+/// What one message may cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest message, in octets as received.
+    pub message_size: u64,
+    /// Most recipients of a transaction; at least 100 (RFC 5321 §4.5.3.1.8).
+    pub recipients: usize,
+}
+
+/// A domain we are responsible for.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Its name; A-labels, lower case.
+    pub name: DomainName,
+    /// Where its mail goes.
+    pub deliver: Deliver,
+    /// Who owns the mail files; without one, the user that runs the server.
+    pub owner: Option<String>,
+    /// Which mailboxes it has.
+    pub mailboxes: Mailboxes,
+    /// Its aliases.
+    pub aliases: Aliases,
+    /// Who gets mail for unknown local parts.
+    pub catch_all: Option<Mailbox>,
+    /// What separates the mailbox from a detail in a local part.
+    pub subaddress: Option<char>,
+}
+
+/// Which mailboxes a domain has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mailboxes {
+    /// These, in lower case.
+    Named(BTreeSet<String>),
+    /// Any local part: the next server decides.
+    Any,
+}
+
+/// Where a domain's mail goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Deliver {
+    /// Into Maildir folders.
+    Maildir(MaildirPath),
+    /// To an LMTP server.
+    Lmtp(Server),
+    /// To one SMTP server: we are its relay (backup or filter).
+    Smtp(Server),
+    /// Nowhere: accepted and dropped.
+    Discard,
+}
+
+/// The path of a Maildir with `{domain}` and `{local}` in it; absolute.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MaildirPath(String);
+
+/// A server that is named by the configuration; looked up by address, never by MX.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Server {
+    /// A host name (A-labels, lower case) and a port.
+    Name(DomainName, u16),
+    /// An address and a port.
+    Address(SocketAddr),
+    /// A Unix socket; LMTP only.
+    Unix(PathBuf),
+}
+
+/// Where mail for some of the domains that are not ours goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Domains it is for.
+    pub recipients: Vec<Pattern>,
+    /// Where it goes.
+    pub via: Via,
+    /// Whether TLS is tried.
+    pub tls: RouteTls,
+}
+
+/// A domain, or a family of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Pattern {
+    /// `*`: every domain, and every address literal.
+    All,
+    /// `*.example.org`: every domain below it, not itself.
+    Below(DomainName),
+    /// This domain.
+    Exactly(DomainName),
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// To the first of these SMTP servers that answers.
+    Smtp(Vec<Server>),
+    /// To the first of these LMTP servers that answers.
+    Lmtp(Vec<Server>),
+    /// Nowhere: accepted and dropped.
+    Discard,
+    /// By the recipient domain's MX records, as without a route.
+    Mx,
+}
+
+/// What a route asks of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteTls {
+    /// Never.
+    None,
+    /// When the server offers it.
+    Opportunistic,
+}
+
+/// When to try again and when to give up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// Waits between attempts; at least one, the last repeats.
+    pub intervals: Vec<Duration>,
+    /// Age at which what is still queued is reported as failed.
+    pub expire_after: Duration,
+    /// Age at which the reverse-path is told of the delay.
+    pub delay_notice_after: Duration,
+}
+
+/// A usable configuration and what `check` says about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file means.
+    pub config: Config,
+    /// Warnings; no errors.
+    pub warnings: Vec<Finding>,
+}
+
+impl Config {
+    /// Reads a configuration and the files that it names.
+    ///
+    /// # Errors
+    /// All findings, at least one of them an error.
+    pub fn load(_path: &Path, _disk: &dyn Disk) -> Result<Loaded, Vec<Finding>> {
+        todo!()
+    }
+}
+
+impl MaildirPath {
+    /// The folder of one mailbox. Both are checked names of the configuration: no `/`, not `.` or
+    /// `..`, no control characters.
+    #[must_use]
+    pub fn of(&self, domain: &str, local: &str) -> PathBuf {
+        PathBuf::from(self.0.replace("{domain}", domain).replace("{local}", local))
+    }
+}
+
+impl Pattern {
+    /// Whether a recipient domain (A-labels; none for an address literal) is meant.
+    #[must_use]
+    pub fn matches(&self, domain: Option<&DomainName>) -> bool {
+        match (self, domain) {
+            (Pattern::All, _) => true,
+            (_, None) => false,
+            (Pattern::Below(above), Some(name)) => name != above && name.is_within(above),
+            (Pattern::Exactly(one), Some(name)) => name == one,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! `docs/reference/config.md`, from the list of options.
