@@ -5,3 +5,4 @@ pub mod config; // the file as written, and as meant
 pub mod fault; // what only the operator can mend
 pub mod filter; // which messages a queue command is about
 pub mod lookup; // recipients to mailboxes, addresses to where they go
+pub mod route; // where a message goes next

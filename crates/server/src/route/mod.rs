@@ -1,0 +1,193 @@
+//! Where a message goes next: an address to its [`Transport`], a transport to [`NextHop`]s.
+//!
+//! What an address means is the directory's business ([`Way`]); here it becomes hosts and addresses to
+//! try, in order. Servers that the operator named are looked up by address and never by MX (no
+//! configuration can loop through DNS by accident); everything else goes by [`mx`].
+//!
+//! This module keeps nothing between calls: DNS answers are cached behind their door. It does
+//! **not** connect, and it never grants relaying.
+
+pub mod mx;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use posthaste_smtp::Dialect;
+use posthaste_smtp::address::{Domain, Literal, Mailbox};
+use posthaste_smtp::reply::Reply;
+use posthaste_world::net::Endpoint;
+
+use crate::config::{Deliver, Server, Via};
+use crate::lookup::{Directory, Way};
+
+use mx::Mx;
+
+/// One server to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextHop {
+    /// Its name, or its address where it has none; for people, records and reports.
+    pub host: Box<str>,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// What it speaks.
+    pub dialect: Dialect,
+}
+
+/// The way of handing a message over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport<'a> {
+    /// Into a mailbox of this machine.
+    Maildir {
+        /// The Maildir's folder.
+        folder: PathBuf,
+        /// Who owns its files; none for the server's own user.
+        owner: Option<&'a str>,
+    },
+    /// To the first of these servers that answers.
+    Servers(Dialect, &'a [Server]),
+    /// To the mail exchangers of this domain.
+    Mx(&'a Domain),
+    /// Nowhere, with success.
+    Discard,
+    /// The mailbox is gone: nowhere, with failure.
+    NoMailbox,
+    /// Nowhere before the operator says so.
+    Held,
+}
+
+/// Finds next hops.
+pub struct Route {
+    directory: Arc<Directory>,
+    mx: Mx,
+}
+
+impl Route {
+    /// Routes by `directory`, and by `mx` what it leaves to DNS.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, mx: Mx) -> Self {
+        Route { directory, mx }
+    }
+
+    /// Who is who.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How mail for a final address is handed over, as configured now.
+    #[must_use]
+    pub fn transport<'a>(&'a self, address: &'a Mailbox) -> Transport<'a> {
+        match self.directory.route_for(address) {
+            Way::Domain { domain, mailbox } => match &domain.deliver {
+                Deliver::Maildir(path) => Transport::Maildir {
+                    folder: path.of(domain.name.as_str(), mailbox),
+                    owner: domain.owner.as_deref(),
+                },
+                Deliver::Lmtp(server) => {
+                    Transport::Servers(Dialect::Lmtp, std::slice::from_ref(server))
+                }
+                Deliver::Smtp(server) => {
+                    Transport::Servers(Dialect::Smtp, std::slice::from_ref(server))
+                }
+                Deliver::Discard => Transport::Discard,
+            },
+            Way::NoMailbox(_) => Transport::NoMailbox,
+            Way::Held => Transport::Held,
+            Way::Route(route) => match &route.via {
+                Via::Smtp(servers) => Transport::Servers(Dialect::Smtp, servers),
+                Via::Lmtp(servers) => Transport::Servers(Dialect::Lmtp, servers),
+                Via::Discard => Transport::Discard,
+                Via::Mx => Transport::Mx(address.domain()),
+            },
+            Way::Mx => Transport::Mx(address.domain()),
+        }
+    }
+
+    /// The servers to try for a transport, in order; none for a transport without servers.
+    ///
+    /// # Errors
+    /// The reply, 4yz or 5yz, that decides every recipient of this transport now.
+    pub async fn next_hops(&self, transport: &Transport<'_>) -> Result<Vec<NextHop>, Reply> {
+        match transport {
+            Transport::Servers(dialect, servers) => self.named(*dialect, servers).await,
+            Transport::Mx(Domain::Name(name)) => self.mx.next_hops(&to_ascii(name.as_str())?).await,
+            Transport::Mx(Domain::Literal(literal)) => self.mx.literal(ip_of(literal)?),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether a server at `hop` that calls itself `name` is this very server, so that handing mail
+    /// to it would loop. Only another port than 25 can be a second server of the same name.
+    #[must_use]
+    pub fn is_ourselves(&self, hop: &NextHop, name: &str) -> bool {
+        let standard = matches!(&hop.endpoint, Endpoint::Tcp(a) if a.port() == SMTP_PORT);
+        standard && hop.dialect == Dialect::Smtp && self.mx.ourselves().is_name(name)
+    }
+
+    /// The addresses of all named servers in their order. One that has none now does not hide the
+    /// others.
+    async fn named(&self, dialect: Dialect, servers: &[Server]) -> Result<Vec<NextHop>, Reply> {
+        let mut hops = Vec::new();
+        let mut refusal = None;
+        for server in servers {
+            match self.addresses(server).await {
+                Ok(found) => hops.extend(found.into_iter().map(|(host, endpoint)| NextHop {
+                    host,
+                    endpoint,
+                    dialect,
+                })),
+                Err(reply) => refusal = Some(reply),
+            }
+        }
+        hops.truncate(mx::ADDRESSES_MAX);
+        match refusal {
+            Some(reply) if hops.is_empty() => Err(reply),
+            _ => Ok(hops),
+        }
+    }
+
+    async fn addresses(&self, server: &Server) -> Result<Vec<(Box<str>, Endpoint)>, Reply> {
+        match server {
+            Server::Name(name, port) => {
+                let host = name.as_str();
+                let found = self.mx.addresses(host).await?;
+                let at = |a: IpAddr| (host.into(), Endpoint::Tcp(SocketAddr::new(a, *port)));
+                Ok(found.into_iter().map(at).collect())
+            }
+            Server::Address(a) => Ok(vec![(in_brackets(a.ip()), Endpoint::Tcp(*a))]),
+            Server::Unix(path) => {
+                let endpoint = Endpoint::Unix(path.clone());
+                Ok(vec![(endpoint.to_string().into(), endpoint)])
+            }
+        }
+    }
+}
+
+/// The port of SMTP between servers (RFC 5321 §4.5.4.2).
+pub const SMTP_PORT: u16 = 25;
+
+fn in_brackets(address: IpAddr) -> Box<str> {
+    format!("[{address}]").into()
+}
+
+/// The name to ask DNS for. An address in UTF-8 keeps its U-labels (RFC 6531 §3.2); DNS has A-labels.
+fn to_ascii(name: &str) -> Result<String, Reply> {
+    if name.is_ascii() {
+        return Ok(name.to_ascii_lowercase());
+    }
+    idna::domain_to_ascii(name).map_err(|_| {
+        Reply::new(550, (5, 1, 2), format!("{name} is not a domain name"))
+    })
+}
+
+fn ip_of(literal: &Literal) -> Result<IpAddr, Reply> {
+    match literal {
+        Literal::V4(a) => Ok(IpAddr::V4(*a)),
+        Literal::V6(a) => Ok(IpAddr::V6(*a).to_canonical()),
+        Literal::General { tag, .. } => {
+            let text = format!("the address literal of kind {tag} is not known");
+            Err(Reply::new(550, (5, 1, 2), text))
+        }
+    }
+}
