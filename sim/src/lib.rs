@@ -1,1 +1,15 @@
-//! Simulated world, workloads and checkers.
+//! The simulated world, workloads and checkers.
+//!
+//! Everything a run does follows from one seed: see `docs/simulation.md`.
+
+pub mod clock;
+pub mod disk;
+pub mod rng;
+pub mod trace;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A lock that a panicking run cannot spoil for the report about it.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -33,7 +33,8 @@ impl Schedule {
     }
 
     pub(super) fn name_of(&self, d: u32) -> Arc<str> {
-        self.destination(d).map_or_else(|| Arc::from(""), |d| d.name.clone())
+        self.destination(d)
+            .map_or_else(|| Arc::from(""), |d| d.name.clone())
     }
 
     pub(super) fn expiry(&self, class: u8) -> Expiry {

