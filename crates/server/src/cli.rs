@@ -9,7 +9,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// Posthaste: an SMTP mail server in one program and one text file.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "posthaste", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "posthaste",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 #[command(propagate_version = true, subcommand_required = true)]
 #[command(after_help = "The configuration is explained in docs/reference/config.md.")]
 pub struct Cli {

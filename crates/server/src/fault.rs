@@ -20,7 +20,11 @@ impl Fault {
     /// A fault without advice.
     #[must_use]
     pub fn new(doing: impl Into<String>, cause: impl fmt::Display) -> Self {
-        Fault { doing: doing.into(), cause: cause.to_string(), fix: String::new() }
+        Fault {
+            doing: doing.into(),
+            cause: cause.to_string(),
+            fix: String::new(),
+        }
     }
 
     /// The same fault with advice.

@@ -33,13 +33,23 @@ impl Finding {
     /// An error.
     #[must_use]
     pub fn error(place: Option<Place>, cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Finding { severity: Severity::Error, place, cause: cause.into(), fix: fix.into() }
+        Finding {
+            severity: Severity::Error,
+            place,
+            cause: cause.into(),
+            fix: fix.into(),
+        }
     }
 
     /// A warning.
     #[must_use]
     pub fn warning(place: Option<Place>, cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Finding { severity: Severity::Warning, place, cause: cause.into(), fix: fix.into() }
+        Finding {
+            severity: Severity::Warning,
+            place,
+            cause: cause.into(),
+            fix: fix.into(),
+        }
     }
 
     /// Whether it keeps the configuration from being used.
@@ -82,10 +92,20 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        writeln!(f, "{margin} --> {}:{}:{}", self.file.display(), self.line, self.column)?;
+        writeln!(
+            f,
+            "{margin} --> {}:{}:{}",
+            self.file.display(),
+            self.line,
+            self.column
+        )?;
         writeln!(f, "{margin}  |")?;
         // A long line is shown from shortly before the caret.
-        let from = if self.column + self.width < LINE_MAX { 0 } else { self.column.saturating_sub(20) };
+        let from = if self.column + self.width < LINE_MAX {
+            0
+        } else {
+            self.column.saturating_sub(20)
+        };
         let shown: String = self.text.chars().skip(from).take(LINE_MAX).collect();
         let indent = self.column.saturating_sub(1 + from);
         let width = self.width.min(LINE_MAX.saturating_sub(indent)).max(1);
@@ -113,7 +133,11 @@ impl Source {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let lead = before.get(line_start..).unwrap_or_default();
         let after = rest.split('\n').next().unwrap_or_default();
-        let marked = rest.get(..end - start).unwrap_or_default().split('\n').next();
+        let marked = rest
+            .get(..end - start)
+            .unwrap_or_default()
+            .split('\n')
+            .next();
         Place {
             file: self.path.clone(),
             line: before.matches('\n').count() + 1,
@@ -126,16 +150,29 @@ impl Source {
     /// The place of a whole line, numbered from 1.
     #[must_use]
     pub fn line(&self, number: usize) -> Place {
-        let start: usize =
-            self.text.split_inclusive('\n').take(number.saturating_sub(1)).map(str::len).sum();
-        let line = self.text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(number.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let line = self
+            .text
+            .get(start..)
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default();
         let lead = line.len() - line.trim_start().len();
         self.place(&(start + lead..start + line.trim_end().len()))
     }
 }
 
 fn floor_boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|i| text.is_char_boundary(*i))
+        .unwrap_or(0)
 }
 
 /// One column wide, so that the caret stands under what it means.
@@ -152,7 +189,10 @@ mod tests {
     use super::{Finding, Source};
 
     fn source(text: &str) -> Source {
-        Source { path: "a.toml".into(), text: text.into() }
+        Source {
+            path: "a.toml".into(),
+            text: text.into(),
+        }
     }
 
     #[test]

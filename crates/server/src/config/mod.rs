@@ -16,8 +16,10 @@ pub mod network;
 pub mod reference;
 pub mod value;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +29,8 @@ use posthaste_world::net::Endpoint;
 
 use crate::lookup::aliases::Aliases;
 
-pub use finding::{Finding, Place, Severity};
+pub use finding::{Finding, Place, Severity, Source};
+pub(crate) use meaning::text;
 pub use network::{Network, Networks};
 
 /// Where the configuration is when the command line does not say.
@@ -222,8 +225,23 @@ impl Config {
     ///
     /// # Errors
     /// All findings, at least one of them an error.
-    pub fn load(_path: &Path, _disk: &dyn Disk) -> Result<Loaded, Vec<Finding>> {
-        todo!()
+    pub fn load(path: &Path, disk: &dyn Disk) -> Result<Loaded, Vec<Finding>> {
+        let source = Source {
+            path: path.to_path_buf(),
+            text: read(path, disk)?,
+        };
+        let (file, reader) = file::File::parse(&source);
+        let (config, findings) = match &file {
+            Some(file) => meaning::mean(file, reader, disk),
+            None => (None, reader.findings),
+        };
+        match config {
+            Some(config) => Ok(Loaded {
+                config,
+                warnings: findings,
+            }),
+            None => Err(findings),
+        }
     }
 }
 
@@ -245,6 +263,48 @@ impl Pattern {
             (_, None) => false,
             (Pattern::Below(above), Some(name)) => name != above && name.is_within(above),
             (Pattern::Exactly(one), Some(name)) => name == one,
+        }
+    }
+}
+
+/// The text of the configuration file.
+fn read(path: &Path, disk: &dyn Disk) -> Result<String, Vec<Finding>> {
+    let unreadable = |cause: String, fix: &str| {
+        vec![Finding::error(
+            None,
+            format!("cannot read {}: {cause}", path.display()),
+            fix,
+        )]
+    };
+    let bytes = disk.read(path, file::FILE_MAX).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => unreadable(
+            "there is no such file".into(),
+            "name the configuration with --config FILE; docs/guide/posthaste.toml is an example",
+        ),
+        ErrorKind::PermissionDenied => {
+            unreadable("it may not be read by this user".into(), "run this as root, or chmod the file")
+        }
+        _ => unreadable(e.to_string(), "name a text file with --config FILE"),
+    })?;
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(e.as_bytes()).into_owned();
+        let place = Source {
+            path: path.to_path_buf(),
+            text,
+        }
+        .place(&(at..at + 3));
+        let cause = "the configuration is not UTF-8 text";
+        vec![Finding::error(Some(place), cause, "save the file as UTF-8")]
+    })
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Server::Name(name, port) => write!(f, "{name}:{port}"),
+            Server::Address(address) => address.fmt(f),
+            Server::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

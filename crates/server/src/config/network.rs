@@ -53,14 +53,17 @@ impl Network {
         if base != written {
             return Err(BadNetwork::new(
                 format!("`{written}/{prefix}` has host bits set"),
-                format!("write \"{base}/{prefix}\" for the network or \"{written}/{width}\" for the host"),
+                format!(
+                    "write \"{base}/{prefix}\" for the network or \"{written}/{width}\" for the host"
+                ),
             ));
         }
         let mapped_all = Network { base, prefix }.covers_mapped();
         match (base, base.to_canonical()) {
-            (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix > 96 => {
-                Ok(Network { base: v4, prefix: prefix - 96 })
-            }
+            (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix > 96 => Ok(Network {
+                base: v4,
+                prefix: prefix - 96,
+            }),
             _ if mapped_all => Err(BadNetwork::new(
                 format!("`{base}/{prefix}` covers every IPv4 address in mapped form"),
                 "name the IPv4 networks that are yours, like \"192.0.2.0/24\"",
@@ -88,11 +91,39 @@ impl Network {
         self.prefix
     }
 
-    /// Whether it reaches beyond loopback and private addresses and is larger than any one
-    /// organisation's: shorter than /8 (IPv4) or /16 (IPv6).
+    /// Whether it is larger than anything one organisation can answer for: shorter than /8 (IPv4)
+    /// or /16 (IPv6), and not private.
     #[must_use]
     pub fn is_vast(&self) -> bool {
-        self.prefix < if self.base.is_ipv4() { 8 } else { 16 }
+        self.prefix < if self.base.is_ipv4() { 8 } else { 16 } && !self.is_private()
+    }
+
+    /// Whether it is public and so large that few organisations own all of it: shorter than /16
+    /// (IPv4) or /32 (IPv6).
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.prefix < if self.base.is_ipv4() { 16 } else { 32 } && !self.is_private()
+    }
+
+    /// Whether all of it is loopback, link-local or private (RFC 1918, RFC 6598, RFC 4193).
+    fn is_private(&self) -> bool {
+        let within =
+            |base: IpAddr, prefix| self.prefix >= prefix && mask(self.base, prefix) == base;
+        let four = |a, b, prefix| within(IpAddr::V4(Ipv4Addr::new(a, b, 0, 0)), prefix);
+        let six = |a, prefix| within(IpAddr::V6(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0)), prefix);
+        match self.base {
+            IpAddr::V4(_) => {
+                four(10, 0, 8)
+                    || four(127, 0, 8)
+                    || four(172, 16, 12)
+                    || four(192, 168, 16)
+                    || four(100, 64, 10)
+                    || four(169, 254, 16)
+            }
+            IpAddr::V6(_) => {
+                six(0xfc00, 7) || six(0xfe80, 10) || self.base.is_loopback() && self.prefix == 128
+            }
+        }
     }
 }
 
@@ -137,7 +168,10 @@ pub struct BadNetwork {
 
 impl BadNetwork {
     fn new(cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        BadNetwork { cause: cause.into(), fix: fix.into() }
+        BadNetwork {
+            cause: cause.into(),
+            fix: fix.into(),
+        }
     }
 }
 
@@ -150,11 +184,15 @@ fn mask(address: IpAddr, prefix: u8) -> IpAddr {
     let prefix = u32::from(prefix);
     match address {
         IpAddr::V4(a) => {
-            let ones = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
+            let ones = u32::MAX
+                .checked_shl(32_u32.saturating_sub(prefix))
+                .unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & ones))
         }
         IpAddr::V6(a) => {
-            let ones = u128::MAX.checked_shl(128_u32.saturating_sub(prefix)).unwrap_or(0);
+            let ones = u128::MAX
+                .checked_shl(128_u32.saturating_sub(prefix))
+                .unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & ones))
         }
     }
@@ -204,7 +242,16 @@ mod tests {
 
     #[test]
     fn odd_spellings_are_refused() {
-        for odd in ["", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/+8", "10/8", "::1/129", "localhost"] {
+        for odd in [
+            "",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10/8",
+            "::1/129",
+            "localhost",
+        ] {
             assert!(Network::parse(odd).is_err(), "{odd}");
         }
     }

@@ -81,17 +81,23 @@ impl<'a> Reader<'a> {
     /// A reader of `source`.
     #[must_use]
     pub fn new(source: &'a Source) -> Self {
-        Reader { source, findings: Vec::new(), at: None }
+        Reader {
+            source,
+            findings: Vec::new(),
+            at: None,
+        }
     }
 
     /// Reports an error at `span`.
     pub fn error(&mut self, span: &Range<usize>, cause: impl Into<String>, fix: impl Into<String>) {
-        self.findings.push(Finding::error(Some(self.source.place(span)), cause, fix));
+        self.findings
+            .push(Finding::error(Some(self.source.place(span)), cause, fix));
     }
 
     /// Reports a warning at `span`.
     pub fn warn(&mut self, span: &Range<usize>, cause: impl Into<String>, fix: impl Into<String>) {
-        self.findings.push(Finding::warning(Some(self.source.place(span)), cause, fix));
+        self.findings
+            .push(Finding::warning(Some(self.source.place(span)), cause, fix));
     }
 
     /// Reports a value of the wrong type.
@@ -130,7 +136,11 @@ impl<'a> Reader<'a> {
             Default::Absent(_) => None,
             Default::Required(example) => {
                 let cause = format!("`{}` is missing", key.name);
-                self.error(header, cause, format!("add `{} = {example}`: {}", key.name, key.summary()));
+                self.error(
+                    header,
+                    cause,
+                    format!("add `{} = {example}`: {}", key.name, key.summary()),
+                );
                 None
             }
             Default::Is(text) => self.default(text, header),
@@ -143,7 +153,10 @@ impl<'a> Reader<'a> {
         let outer = self.at.replace(header.clone());
         let value = T::read(&value, self);
         self.at = outer;
-        value.map(|value| Setting { value, span: header.clone() })
+        value.map(|value| Setting {
+            value,
+            span: header.clone(),
+        })
     }
 
     /// Reports the keys of `table` that `section` does not have.
@@ -152,7 +165,11 @@ impl<'a> Reader<'a> {
             let known = section.keys.iter().any(|k| k.name == name.get_ref());
             if !known {
                 let (cause, fix) = unknown(name.get_ref(), section);
-                let span = if name.span().is_empty() { value.span() } else { name.span() };
+                let span = if name.span().is_empty() {
+                    value.span()
+                } else {
+                    name.span()
+                };
                 self.error(&span, cause, fix);
             }
         }
@@ -163,15 +180,25 @@ impl Key {
     /// The first sentence about it, without the full stop.
     #[must_use]
     pub fn summary(&self) -> String {
-        let text = self.about.iter().map(|l| l.trim()).collect::<Vec<_>>().join(" ");
-        text.split(". ").next().unwrap_or_default().trim_end_matches('.').to_string()
+        let text = self
+            .about
+            .iter()
+            .map(|l| l.trim())
+            .collect::<Vec<_>>()
+            .join(" ");
+        text.split(". ")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('.')
+            .to_string()
     }
 }
 
 /// What to say about a key that `section` does not have.
 fn unknown(name: &str, section: &Section) -> (String, String) {
-    if let Some((_, _, cause, fix)) =
-        file::LATER.iter().find(|(header, key, ..)| *header == section.header && *key == name)
+    if let Some((_, _, cause, fix)) = file::LATER
+        .iter()
+        .find(|(header, key, ..)| *header == section.header && *key == name)
     {
         return ((*cause).to_string(), (*fix).to_string());
     }
@@ -191,7 +218,11 @@ fn unknown(name: &str, section: &Section) -> (String, String) {
         (Some(other), _) => format!("move `{name}` into {}", other.header),
         (None, Some(key)) => format!("did you mean `{key}`?"),
         (None, None) => {
-            let names: Vec<_> = section.keys.iter().map(|k| format!("`{}`", k.name)).collect();
+            let names: Vec<_> = section
+                .keys
+                .iter()
+                .map(|k| format!("`{}`", k.name))
+                .collect();
             format!("remove it; the keys here are {}", names.join(", "))
         }
     };
@@ -264,10 +295,16 @@ impl Value for Count {
         let Some(number) = value.get_ref().as_integer() else {
             return reader.mistyped(value, Self::KIND);
         };
-        let count = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| *n > 0);
+        let count = u64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .filter(|n| *n > 0);
         if count.is_none() {
             let span = reader.span(value);
-            reader.error(&span, format!("`{number}` counts nothing"), format!("write {}", Self::KIND));
+            reader.error(
+                &span,
+                format!("`{number}` counts nothing"),
+                format!("write {}", Self::KIND),
+            );
         }
         count.map(Count)
     }
@@ -283,7 +320,11 @@ impl Value for Duration {
         let duration = parse_duration(text);
         if duration.is_none() {
             let span = reader.span(value);
-            reader.error(&span, format!("`{text}` is not a duration"), format!("write {}", Self::KIND));
+            reader.error(
+                &span,
+                format!("`{text}` is not a duration"),
+                format!("write {}", Self::KIND),
+            );
         }
         duration
     }
@@ -307,7 +348,10 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         "w" => 604_800_000,
         _ => return None,
     };
-    number.checked_mul(ms).map(Duration::from_millis).filter(|d| *d <= DURATION_MAX)
+    number
+        .checked_mul(ms)
+        .map(Duration::from_millis)
+        .filter(|d| *d <= DURATION_MAX)
 }
 
 /// A size in octets.
@@ -320,14 +364,19 @@ impl Value for Size {
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         let (written, size) = match value.get_ref() {
             DeValue::String(text) => (text.to_string(), parse_size(text)),
-            DeValue::Integer(n) => {
-                (n.to_string(), u64::from_str_radix(n.as_str(), n.radix()).ok())
-            }
+            DeValue::Integer(n) => (
+                n.to_string(),
+                u64::from_str_radix(n.as_str(), n.radix()).ok(),
+            ),
             _ => return reader.mistyped(value, Self::KIND),
         };
         if size.is_none() {
             let span = reader.span(value);
-            reader.error(&span, format!("`{written}` is not a size"), format!("write {}", Self::KIND));
+            reader.error(
+                &span,
+                format!("`{written}` is not a size"),
+                format!("write {}", Self::KIND),
+            );
         }
         size.map(Size)
     }
@@ -421,7 +470,16 @@ mod tests {
         assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
         assert_eq!(parse_duration("5d"), Some(Duration::from_secs(432_000)));
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
-        for bad in ["", "5", "m", "-5m", "5 minutes", "1h30m", "99999999999999999999d", "9999999d"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "5 minutes",
+            "1h30m",
+            "99999999999999999999d",
+            "9999999d",
+        ] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }

@@ -1,1 +1,0 @@
-//! From the file as written to the configuration as meant.

@@ -1,0 +1,158 @@
+//! `[[listener]]`: where to listen, and what for.
+
+use std::ops::Range;
+
+use posthaste_world::net::Endpoint;
+
+use super::{Meaning, text};
+use crate::config::file::{self, File};
+use crate::config::value::{Many, Setting};
+use crate::config::{Listener, Service};
+
+impl Meaning<'_> {
+    pub(super) fn listeners(&mut self, file: &File) -> Vec<Listener> {
+        let Some(written) = &file.listener else {
+            return Vec::new();
+        };
+        if written.value.0.is_empty() {
+            self.reader.error(
+                &written.span,
+                "there is no [[listener]]: nothing would receive mail",
+                "add `[[listener]]` with `address = [\"0.0.0.0:25\", \"[::]:25\"]` and \
+                 `service = \"mx\"`",
+            );
+        }
+        let mut taken: Vec<Endpoint> = Vec::new();
+        let listeners = written.value.0.iter();
+        let listeners = listeners
+            .filter_map(|l| self.listener(&l.value, &mut taken))
+            .collect();
+        if let Some(silent) = written.value.0.iter().find(|l| l.value.tls.is_none()) {
+            self.reader.warn(
+                &silent.span,
+                "mail is received in clear until a later version offers STARTTLS",
+                "write `tls = \"none\"` in each [[listener]] to accept that",
+            );
+        }
+        listeners
+    }
+
+    fn listener(&mut self, l: &file::Listener, taken: &mut Vec<Endpoint>) -> Option<Listener> {
+        if let Some(tls) = &l.tls {
+            self.listener_tls(tls);
+        }
+        if let Some(Setting {
+            value: Many(networks),
+            span,
+        }) = &l.proxy_protocol_from
+            && !networks.is_empty()
+        {
+            self.reader.error(
+                span,
+                "this version does not read PROXY headers",
+                "remove `proxy_protocol_from`, and let the proxy connect from its own address",
+            );
+        }
+        let service = l.service.as_ref().and_then(|s| self.service(s));
+        let addresses = l.address.as_ref().and_then(|a| self.endpoints(a, taken));
+        Some(Listener {
+            addresses: addresses?,
+            service: service?,
+        })
+    }
+
+    fn listener_tls(&mut self, tls: &Setting<String>) {
+        let cause = match tls.value.as_str() {
+            "none" => return,
+            "starttls" | "implicit" => format!("this version cannot serve `{}` yet", tls.value),
+            other => format!("`{other}` is not a kind of TLS"),
+        };
+        self.reader.error(
+            &tls.span,
+            cause,
+            "write `tls = \"none\"`: mail is received in clear",
+        );
+    }
+
+    fn service(&mut self, written: &Setting<String>) -> Option<Service> {
+        let (cause, fix) = match written.value.as_str() {
+            "mx" => return Some(Service::Mx),
+            "submission" => (
+                "this version cannot serve submission: it has neither AUTH nor TLS yet".to_string(),
+                "write `service = \"mx\"`, and name the hosts that may send in `networks` of \
+                 [relay]",
+            ),
+            "lmtp" => (
+                "this version cannot serve LMTP yet".to_string(),
+                "write `service = \"mx\"`, and let the other server send with SMTP",
+            ),
+            other => (
+                format!("`{other}` is not a service"),
+                "write `service = \"mx\"`",
+            ),
+        };
+        self.reader.error(&written.span, cause, fix);
+        None
+    }
+
+    fn endpoints(
+        &mut self,
+        written: &Setting<Many<String>>,
+        taken: &mut Vec<Endpoint>,
+    ) -> Option<Vec<Endpoint>> {
+        if written.value.0.is_empty() {
+            self.reader.error(
+                &written.span,
+                "this [[listener]] has no address",
+                "write `address = [\"0.0.0.0:25\", \"[::]:25\"]`",
+            );
+        }
+        let mut endpoints = Vec::new();
+        for address in &written.value.0 {
+            let endpoint = self.endpoint(address)?;
+            self.free(&endpoint, &address.span, taken);
+            taken.push(endpoint.clone());
+            endpoints.push(endpoint);
+        }
+        Some(endpoints)
+    }
+
+    fn endpoint(&mut self, written: &Setting<String>) -> Option<Endpoint> {
+        let cause = if written.value.starts_with("unix:") {
+            "a Unix socket can serve LMTP only, and not in this version".to_string()
+        } else {
+            match text::socket_address(&written.value, None) {
+                Ok(address) => return Some(Endpoint::Tcp(address)),
+                Err(cause) => cause,
+            }
+        };
+        self.reader.error(
+            &written.span,
+            format!("cannot listen on `{}`: {cause}", written.value),
+            "write an address and a port, like \"0.0.0.0:25\", \"[::]:25\" or \"127.0.0.1:2525\"",
+        );
+        None
+    }
+
+    /// Reports an endpoint that an earlier one leaves no room for.
+    fn free(&mut self, new: &Endpoint, span: &Range<usize>, taken: &[Endpoint]) {
+        let Endpoint::Tcp(new) = new else { return };
+        let clash = taken.iter().find_map(|t| match t {
+            Endpoint::Tcp(t) if t.port() == new.port() && new.port() != 0 => {
+                let same_family = t.is_ipv4() == new.is_ipv4();
+                let wild = t.ip().is_unspecified() || new.ip().is_unspecified();
+                (t.ip() == new.ip() || same_family && wild).then_some(*t)
+            }
+            _ => None,
+        });
+        if let Some(earlier) = clash {
+            let cause = if earlier == *new {
+                format!("`{new}` is listened on twice")
+            } else {
+                format!("`{new}` overlaps with `{earlier}` above")
+            };
+            self.reader
+                .error(span, cause, "remove one of them, or give it another port");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `[[route]]` and `[relay]`: mail for domains that are not ours.
+
+use super::{Meaning, text};
+use crate::config::file::{self, File};
+use crate::config::network::Networks;
+use crate::config::value::{Many, Setting};
+use crate::config::{Pattern, Route, RouteTls, Server, Via};
+
+/// Most servers of one route.
+const SERVERS_MAX: usize = 64;
+
+const VIA_FIX: &str = "write \"smtp://host:25\", a list of these, \"lmtp://host:24\", \"mx\" or \
+                       \"discard:\"";
+
+impl Meaning<'_> {
+    pub(super) fn relay_networks(&mut self, file: &File) -> Networks {
+        let written = file.relay.as_ref().and_then(|r| r.value.networks.as_ref());
+        let Some(Setting {
+            value: Many(networks),
+            ..
+        }) = written
+        else {
+            return Networks::default();
+        };
+        for network in networks.iter().filter(|n| n.value.is_vast()) {
+            self.reader.error(
+                &network.span,
+                format!("`{}` would make this an open relay", network.value),
+                "name only networks of your own hosts, like \"192.0.2.0/24\"",
+            );
+        }
+        for network in networks
+            .iter()
+            .filter(|n| n.value.is_wide() && !n.value.is_vast())
+        {
+            self.reader.warn(
+                &network.span,
+                format!(
+                    "every host in `{}` may send mail to anybody in your name",
+                    network.value
+                ),
+                "name smaller networks, unless all of these hosts are yours",
+            );
+        }
+        networks.iter().map(|n| n.value).collect()
+    }
+
+    pub(super) fn routes(&mut self, file: &File) -> Vec<Route> {
+        let written = file
+            .route
+            .as_ref()
+            .map(|r| r.value.0.as_slice())
+            .unwrap_or_default();
+        let mut routes = Vec::new();
+        let mut all: Option<usize> = None;
+        for (at, route) in written.iter().enumerate() {
+            if let Some(earlier) = all {
+                self.reader.warn(
+                    &route.span,
+                    format!(
+                        "this route is never used: route {} matches everything",
+                        earlier + 1
+                    ),
+                    "move the route with \"*\" to the end",
+                );
+            }
+            let Some(route) = self.route(&route.value) else {
+                continue;
+            };
+            if all.is_none() && route.recipients.contains(&Pattern::All) {
+                all = Some(at);
+            }
+            routes.push(route);
+        }
+        routes
+    }
+
+    fn route(&mut self, written: &file::Route) -> Option<Route> {
+        let recipients = written.recipients.as_ref().and_then(|r| self.patterns(r));
+        let via = written.via.as_ref().and_then(|v| self.via(v));
+        let tls = written.tls.as_ref().and_then(|t| self.route_tls(t));
+        Some(Route {
+            recipients: recipients?,
+            via: via?,
+            tls: tls?,
+        })
+    }
+
+    fn patterns(&mut self, written: &Setting<Many<String>>) -> Option<Vec<Pattern>> {
+        if written.value.0.is_empty() {
+            self.reader.error(
+                &written.span,
+                "this route is for no domain",
+                "write `recipients = [\"*\"]`, or name domains",
+            );
+        }
+        let patterns: Vec<_> = written.value.0.iter().map(|p| self.pattern(p)).collect();
+        patterns.into_iter().collect()
+    }
+
+    fn pattern(&mut self, written: &Setting<String>) -> Option<Pattern> {
+        let text = written.value.as_str();
+        if text == "*" {
+            return Some(Pattern::All);
+        }
+        let (name, below) = match text.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let cause = match text::domain_name(name) {
+            Ok(name) if below => return Some(Pattern::Below(name)),
+            Ok(name) => return Some(Pattern::Exactly(name)),
+            Err(_) if text.contains('@') => "routes go by domain, not by address".to_string(),
+            Err(cause) => cause,
+        };
+        self.reader.error(
+            &written.span,
+            format!("`{text}` is not a domain or a pattern: {cause}"),
+            "write \"example.net\", \"*.example.net\" for those below it, or \"*\" for all",
+        );
+        None
+    }
+
+    fn via(&mut self, written: &Setting<Many<String>>) -> Option<Via> {
+        let list = &written.value.0;
+        if list.is_empty() || list.len() > SERVERS_MAX {
+            let cause = format!("a route cannot lead to {} servers", list.len());
+            self.reader.error(&written.span, cause, VIA_FIX);
+            return None;
+        }
+        let hops: Vec<_> = list.iter().map(|v| self.hop(v)).collect();
+        let mut hops = hops.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
+        let mut via = hops.next()?;
+        for (hop, entry) in hops.zip(list.iter().skip(1)) {
+            match (&mut via, hop) {
+                (Via::Smtp(all), Via::Smtp(more)) | (Via::Lmtp(all), Via::Lmtp(more)) => {
+                    all.extend(more);
+                }
+                _ => {
+                    let cause = "the entries of one route are of different kinds";
+                    self.reader.error(&entry.span, cause, VIA_FIX);
+                    return None;
+                }
+            }
+        }
+        Some(via)
+    }
+
+    fn hop(&mut self, written: &Setting<String>) -> Option<Via> {
+        let one = |server: Result<Server, String>, via: fn(Vec<Server>) -> Via| {
+            server.map(|s| via(vec![s]))
+        };
+        let text = written.value.as_str();
+        let hop = match text.split_once("://") {
+            _ if text == "mx" => Ok(Via::Mx),
+            _ if text == "discard:" => Ok(Via::Discard),
+            Some(("smtp", host)) => one(text::server(host, 25), Via::Smtp),
+            Some(("lmtp", host)) => one(text::server(host, 24), Via::Lmtp),
+            Some(("smtps", _)) => Err("this version cannot use TLS".to_string()),
+            Some((scheme, _)) => Err(format!("`{scheme}` is not a protocol for mail")),
+            None => match text.strip_prefix("lmtp+unix:") {
+                Some(path) => one(self.unix(path), Via::Lmtp),
+                None => Err("the protocol is missing".to_string()),
+            },
+        };
+        match hop {
+            Ok(via) => Some(via),
+            Err(cause) => {
+                let cause = format!("cannot send to `{text}`: {cause}");
+                self.reader.error(&written.span, cause, VIA_FIX);
+                None
+            }
+        }
+    }
+
+    /// The Unix socket at `path`.
+    pub(super) fn unix(&self, path: &str) -> Result<Server, String> {
+        if path.is_empty() {
+            return Err("the path is missing".into());
+        }
+        Ok(Server::Unix(self.path(path)))
+    }
+
+    fn route_tls(&mut self, written: &Setting<String>) -> Option<RouteTls> {
+        let cause = match written.value.as_str() {
+            "none" => return Some(RouteTls::None),
+            "opportunistic" => return Some(RouteTls::Opportunistic),
+            "require" | "verify" | "dane" => {
+                format!(
+                    "this version cannot use TLS, so `{}` would stop all mail",
+                    written.value
+                )
+            }
+            other => format!("`{other}` is not a kind of TLS"),
+        };
+        self.reader.error(
+            &written.span,
+            cause,
+            "write `tls = \"opportunistic\"` (mail goes in clear in this version) or `tls = \"none\"`",
+        );
+        None
+    }
+}
