@@ -1,10 +1,10 @@
 //! Internet messages as bytes (RFC 5322): the streaming [`header`] scan, the trace fields we add
 //! ([`received`], [`trace`]), [`date`] and [`message_id`] for what we create, [`edit`]s to a header
-//! block, and delivery status notifications ([`dsn`], RFC 3464).
+//! block, and delivery status notifications ([`dsn`], RFC 3464, with [`xtext`]).
 //!
 //! Everything here is a pure function of bytes: no I/O, no clock, no configuration. Text that a peer
-//! chose is [`text`]-cleaned on its way into a field, so that no octet of it can end the field, open
-//! a comment or start another field.
+//! chose is cleaned on its way into a field, so that no octet of it can end the field, open a comment
+//! or start another field.
 //!
 //! This crate does **not** walk MIME structure, decode bodies, sign, or judge a message.
 
@@ -14,5 +14,6 @@ pub mod edit;
 pub mod header;
 pub mod message_id;
 pub mod received;
-pub mod text;
+mod text;
 pub mod trace;
+pub mod xtext;
