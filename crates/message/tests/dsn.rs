@@ -1,6 +1,9 @@
 //! Reports as a whole: what they look like, that other software reads them, and that nothing a peer
 //! says gets out of its field.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout)] // says what it skips
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 

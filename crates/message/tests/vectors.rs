@@ -1,6 +1,9 @@
 //! The public vectors of message parsing, read from the folder beside the checkout that
 //! `POSTHASTE_VECTORS` names (by default `../shared/vectors` seen from the workspace).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(clippy::disallowed_methods)] // reads the vectors from the real disk
+
 use std::path::PathBuf;
 
 use posthaste_message::date;
@@ -63,20 +66,32 @@ fn the_dates_of_received_fields_of_the_real_world_are_read() {
     let Some(cases) = cases("mime/received.json") else {
         return;
     };
-    let mut read = 0;
+    // What RFC 5322 does not know: the order of ctime(3), no zone, fractions, trailing words.
+    const NO_DATE: usize = 11;
+    let (mut read, mut refused) = (0, Vec::new());
     for case in &cases {
         let (header, expected) = (case["header"].as_str().unwrap(), &case["expected"]["date"]);
         let Some((_, text)) = header.rsplit_once(';') else {
             continue;
         };
-        if expected.is_object() && expected["year"].as_i64().unwrap() >= 1970 {
-            let found = date::parse(text.trim().as_bytes());
-            assert_eq!(found, Some(unix_s(expected)), "{header}");
-            read += 1;
+        // The vectors take every zone by name for UTC (RFC 5322 §4.3 does not), and the calendar
+        // above starts in 1970.
+        let zone = text.trim();
+        let named = zone.ends_with("ST") || zone.ends_with("DT");
+        if named || expected["year"].as_i64().is_none_or(|year| year < 1970) {
+            continue;
+        }
+        match date::parse(text.trim().as_bytes()) {
+            Some(found) => {
+                assert_eq!(found, unix_s(expected), "{header}");
+                read += 1;
+            }
+            None => refused.push(text),
         }
     }
+    assert_eq!(refused.len(), NO_DATE, "{refused:#?}");
     assert!(
-        read > 20,
+        read > 50,
         "only {read} of {} cases have a date",
         cases.len()
     );
@@ -87,19 +102,35 @@ fn message_identifiers_of_the_real_world_are_kept() {
     let Some(cases) = cases("mime/id.json") else {
         return;
     };
+    let mut kept = 0;
     for case in &cases {
-        let header = case["header"].as_str().unwrap().replace('\n', "\r\n");
-        let facts = scan(format!("Message-ID: {header}").as_bytes());
+        let header = case["header"]
+            .as_str()
+            .unwrap()
+            .replace("\r\n", "\n")
+            .replace('\n', "\r\n");
         let Some(expected) = case["expected"][0].as_str() else {
             continue;
         };
-        let found = facts.message_id.unwrap();
-        if header.contains('<') && header.contains('>') {
-            assert_eq!(found, format!("<{expected}>"), "{header:?}");
-        } else {
-            assert!(found.contains(expected), "{header:?}: {found}");
+        let ordinary = expected.contains('@') && !expected.contains([' ', '<', '\r', '\n']);
+        // We keep the first pair of brackets, also when it is empty.
+        if !ordinary || header.starts_with("<>") {
+            continue;
         }
+        let found = scan(format!("Message-ID: {header}").as_bytes())
+            .message_id
+            .unwrap();
+        assert!(
+            found == format!("<{expected}>") || found == expected,
+            "{header:?}: {found}"
+        );
+        kept += 1;
     }
+    assert!(
+        kept > 10,
+        "only {kept} of {} cases are ordinary",
+        cases.len()
+    );
 }
 
 #[test]
