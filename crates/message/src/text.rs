@@ -87,7 +87,7 @@ pub(crate) fn line(text: &str, most: usize) -> String {
     clean(text, most, |c| !c.is_control())
 }
 
-/// As [`line`], with `?` for all that is not ASCII.
+/// As [`line()`], with `?` for all that is not ASCII.
 pub(crate) fn ascii(text: &str, most: usize) -> String {
     clean(text, most, |c| c.is_ascii_graphic() || c == ' ')
 }
