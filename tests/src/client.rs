@@ -1,0 +1,146 @@
+//! A raw SMTP dialogue: lines out, replies in, nothing checked but what the test checks.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::SOON;
+
+/// One connection.
+pub struct Dialogue {
+    stream: BufReader<TcpStream>,
+}
+
+/// What the server said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The code.
+    pub code: u16,
+    /// The text of each line, without the code.
+    pub lines: Vec<String>,
+}
+
+impl Dialogue {
+    /// Connects, and reads nothing yet.
+    ///
+    /// # Panics
+    /// When nobody accepts the connection.
+    #[must_use]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(SOON)).expect("a limit");
+        stream.set_nodelay(true).expect("no delay");
+        Dialogue {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Connects, reads the greeting, says EHLO.
+    ///
+    /// # Panics
+    /// When the server does not greet.
+    #[must_use]
+    pub fn open(address: SocketAddr) -> Self {
+        let mut dialogue = Dialogue::connect(address);
+        assert_eq!(dialogue.answer().code, 220);
+        assert_eq!(dialogue.ask("EHLO client.example").code, 250);
+        dialogue
+    }
+
+    /// Sends octets as they are.
+    ///
+    /// # Panics
+    /// When the connection is lost.
+    pub fn send(&mut self, octets: &[u8]) {
+        self.stream
+            .get_mut()
+            .write_all(octets)
+            .expect("a connection that takes octets");
+    }
+
+    /// Sends a command and reads its reply.
+    pub fn ask(&mut self, command: &str) -> Answer {
+        self.send(format!("{command}\r\n").as_bytes());
+        self.answer()
+    }
+
+    /// Reads one reply.
+    ///
+    /// # Panics
+    /// When what comes is no reply.
+    pub fn answer(&mut self) -> Answer {
+        self.try_answer().expect("a reply")
+    }
+
+    /// Reads one reply; none when the connection ends before it.
+    pub fn try_answer(&mut self) -> Option<Answer> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).ok()?;
+            let text = line.strip_suffix("\r\n")?;
+            let code = text.get(..3)?.parse().ok()?;
+            lines.push(text.get(4..).unwrap_or_default().to_owned());
+            if text.get(3..4) != Some("-") {
+                return Some(Answer { code, lines });
+            }
+        }
+    }
+
+    /// Sends a whole message in one transaction and gives the reply to its final dot.
+    ///
+    /// # Panics
+    /// When a command before it is refused.
+    pub fn deliver(&mut self, from: &str, to: &[&str], message: &[u8]) -> Answer {
+        assert_eq!(self.ask(&format!("MAIL FROM:<{from}>")).code, 250);
+        for recipient in to {
+            assert_eq!(
+                self.ask(&format!("RCPT TO:<{recipient}>")).code,
+                250,
+                "{recipient}"
+            );
+        }
+        assert_eq!(self.ask("DATA").code, 354);
+        self.send(&stuffed(message));
+        self.answer()
+    }
+
+    /// Reads to the end of the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // A reset is an end too.
+        let _ = self.stream.read_to_end(&mut rest);
+        rest
+    }
+
+    /// Reads exactly `count` octets.
+    ///
+    /// # Panics
+    /// When fewer come.
+    pub fn some(&mut self, count: usize) -> Vec<u8> {
+        let mut octets = vec![0; count];
+        self.stream.read_exact(&mut octets).expect("octets");
+        octets
+    }
+
+    /// Ends the connection the way a crashed client does.
+    pub fn drop_hard(self) {
+        drop(self);
+    }
+}
+
+/// A message as it goes over the wire after DATA: dots stuffed, the final dot added.
+#[must_use]
+pub fn stuffed(message: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(message.len() + 16);
+    for line in message.split_inclusive(|octet| *octet == b'\n') {
+        if line.first() == Some(&b'.') {
+            wire.push(b'.');
+        }
+        wire.extend_from_slice(line);
+    }
+    if !wire.is_empty() && !wire.ends_with(b"\r\n") {
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b".\r\n");
+    wire
+}

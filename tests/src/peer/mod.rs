@@ -1,0 +1,152 @@
+//! Real peers: programs that nobody here wrote, run as `cargo xtask peers` has unpacked them.
+//!
+//! Each runs in a mount namespace and a process namespace of its own: its tree is laid over `/usr`
+//! and `/etc`, so that compiled-in paths hold, packages that exclude each other run side by side,
+//! and the machine stays as it is. When the namespace's first process ends, all of it ends.
+
+mod dovecot;
+mod exim;
+mod nsd;
+mod opensmtpd;
+mod postfix;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+pub use dovecot::Dovecot;
+pub use exim::Exim;
+pub use nsd::Nsd;
+pub use opensmtpd::OpenSmtpd;
+pub use postfix::Postfix;
+
+use crate::{root, skip};
+
+/// An unpacked peer.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    name: &'static str,
+    path: PathBuf,
+}
+
+/// A running peer and its folder.
+pub struct Running {
+    name: &'static str,
+    folder: TempDir,
+    child: Child,
+}
+
+impl Tree {
+    /// The peer's tree; says `SKIP` and gives none when it has not been fetched or cannot be used.
+    #[must_use]
+    pub fn require(name: &'static str) -> Option<Self> {
+        let path = root().join("target/peers").join(name);
+        if !path.join("packages").exists() {
+            skip(&format!(
+                "{name}: not fetched; `cargo xtask peers` says why"
+            ));
+            return None;
+        }
+        let tree = Tree { name, path };
+        let mut probe = tree.command("true", &[]);
+        probe.stdout(Stdio::null()).stderr(Stdio::null());
+        if !probe.status().is_ok_and(|status| status.success()) {
+            skip(&format!(
+                "{name}: needs a mount namespace of its own, which needs root"
+            ));
+            return None;
+        }
+        Some(tree)
+    }
+
+    /// A command in which the tree lies over the system. `script` is run by a shell, with `words`
+    /// as its arguments from `$1` on.
+    #[must_use]
+    pub fn command(&self, script: &str, words: &[&str]) -> Command {
+        let lay = "mount -t overlay overlay -o \"lowerdir=$0/usr:/usr\" /usr\n\
+                   mount -t overlay overlay -o \"lowerdir=$0/etc:/etc\" /etc\n\
+                   mount -t tmpfs tmpfs /run\n\
+                   mount -t proc proc /proc\n";
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ]);
+        command
+            .args(["sh", "-ec", &format!("{lay}{script}")])
+            .arg(&self.path)
+            .args(words);
+        command
+    }
+
+    /// Starts a daemon in the foreground; it must stay there.
+    fn start(&self, folder: TempDir, script: &str, words: &[&str]) -> Running {
+        let output = std::fs::File::create(folder.path().join("output")).expect("a file");
+        let errors = output.try_clone().expect("the same file");
+        let mut command = self.command(script, words);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn();
+        Running {
+            name: self.name,
+            folder,
+            child: child.expect("a peer that starts"),
+        }
+    }
+}
+
+impl Running {
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let mut said = String::new();
+        for file in ["output", "log"] {
+            if let Ok(mut file) = std::fs::File::open(self.dir().join(file)) {
+                let mut octets = Vec::new();
+                let _ = file.read_to_end(&mut octets);
+                said.push_str(&String::from_utf8_lossy(&octets));
+            }
+        }
+        said
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{} said: {}", self.name, self.said());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes a peer's file.
+fn write(path: &Path, text: &str) {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
+    std::fs::write(path, text).expect("a file");
+}
+
+/// Makes a folder that a peer's own user may write to.
+fn open_folder(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path).expect("a folder");
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(path, open).expect("an open folder");
+}
