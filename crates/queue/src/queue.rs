@@ -1,0 +1,433 @@
+//! The queue: spool and schedule behind the verbs that a server uses.
+//!
+//! The spool's writer enters every message into the schedule after its sync and before it wakes
+//! whoever waits for it, so a session that is dropped in between loses nothing. Outcomes go the
+//! other way: first durable, then into the schedule.
+//!
+//! It does **not** choose routes or decide what an outcome means.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use posthaste_world::{Clock, Timestamp, World};
+use tokio::sync::Notify;
+
+use crate::envelope::{Envelope, Progress};
+use crate::id::QueueId;
+use crate::receipt::Receipt;
+use crate::schedule::{
+    self, Counts, Listed, ListedDestination, NewMessage as Entry, NewRecipient, Next, Purpose,
+    Refused, Schedule, Work,
+};
+use crate::spool::handle::Key;
+use crate::spool::{
+    Draft, Fault, NewMessage, Prelude, ReadError, Recovery, Settlement, Spool, Stored, Waiting,
+    WriteError,
+};
+
+/// What a queue goes by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The spool's.
+    pub spool: crate::spool::Settings,
+    /// The schedule's. Class 0 is ordinary mail, class 1 mail with a null reverse-path.
+    pub schedule: schedule::Settings,
+}
+
+/// What was found at start-up.
+#[derive(Debug)]
+pub struct Opened {
+    /// Messages queued.
+    pub messages: usize,
+    /// What was damaged, and where it was set aside.
+    pub faults: Vec<Fault>,
+    /// Octets of log that were read frame by frame.
+    pub scanned: u64,
+    /// Large bodies without a message that were removed.
+    pub orphans: u64,
+}
+
+/// What an attempt (or a notice, or the operator) made of one recipient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its index within the envelope.
+    pub recipient: u32,
+    /// All of its progress from now on. A recipient that stays queued is next due at `not_before`;
+    /// when its destination failed as a whole, let that be now: the destination's interval decides.
+    pub progress: Progress,
+    /// Its new scheduling key, when the route changed.
+    pub destination: Option<Arc<str>>,
+}
+
+/// The queue.
+pub struct Queue {
+    spool: Spool,
+    schedule: Arc<Mutex<Schedule>>,
+    changed: Arc<Notify>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Queue {
+    /// Opens the queue in `dir`, making it when it is missing, on this thread; `key` makes a
+    /// scheduling key of a recipient.
+    ///
+    /// # Errors
+    /// When another process has it, the folder cannot be used, or a newer version wrote it.
+    pub fn open(
+        world: &World,
+        dir: &Path,
+        settings: Settings,
+        key: Key,
+    ) -> Result<(Arc<Queue>, Opened), Fault> {
+        let schedule = Arc::new(Mutex::new(Schedule::new(settings.schedule)));
+        let changed = Arc::new(Notify::new());
+        let (enter, notify) = (schedule.clone(), changed.clone());
+        let observer = Box::new(move |waiting: &Waiting| {
+            insert(&mut enter.lock().unwrap_or_else(PoisonError::into_inner), waiting);
+            notify.notify_waiters();
+        });
+        let (spool, recovery) = Spool::open(world, dir, settings.spool, key, observer)?;
+        let Recovery { messages, faults, scanned, orphans } = recovery;
+        let opened = Opened { messages: messages.len(), faults, scanned, orphans };
+        let queue = Queue { spool, schedule, changed, clock: world.clock.clone() };
+        {
+            let mut schedule = queue.schedule();
+            for waiting in messages {
+                insert(&mut schedule, &waiting);
+            }
+        }
+        Ok((Arc::new(queue), opened))
+    }
+
+    /// Starts a message.
+    #[must_use]
+    pub fn draft(&self) -> Draft {
+        self.spool.draft()
+    }
+
+    /// Makes a message durable. From the receipt on it is our responsibility (RFC 5321 §6.1).
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing of the message comes back then.
+    pub async fn commit(
+        &self,
+        draft: Draft,
+        envelope: Envelope,
+        prelude: Prelude,
+    ) -> Result<Receipt, WriteError> {
+        self.spool.commit(draft, envelope, prelude).await
+    }
+
+    /// Whether new messages would be refused now because the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.spool.is_full()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(&self, id: QueueId) -> Result<Stored, ReadError> {
+        self.spool.read(id).await
+    }
+
+    /// Starts workers; see [`Schedule::ready`]. Each must end with [`Queue::leave`].
+    #[must_use]
+    pub fn ready(&self) -> Vec<Arc<str>> {
+        let now = self.clock.now();
+        self.schedule().ready(now)
+    }
+
+    /// When to call [`Queue::ready`] or [`Queue::notices`] again, unless [`Queue::changed`] comes
+    /// first; see [`Schedule::next_due`].
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.schedule().next_due()
+    }
+
+    /// Ends when something was entered, finished or left. Take it before looking at the queue: what
+    /// changes from then on is seen.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Gives a worker its next message; see [`Schedule::take`].
+    #[must_use]
+    pub fn take(&self, destination: &str) -> Option<Work> {
+        let now = self.clock.now();
+        self.schedule().take(destination, now)
+    }
+
+    /// Frees the slot of a worker.
+    pub fn leave(&self, destination: &str) {
+        self.schedule().leave(destination);
+        self.changed.notify_waiters();
+    }
+
+    /// Makes outcomes and their reports durable, together, and then ends the work. When that fails
+    /// the recipients are due again in a minute, as if there had been no attempt.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn settle(
+        &self,
+        work: Work,
+        outcomes: Vec<Outcome>,
+        reports: Vec<NewMessage>,
+    ) -> Result<(), WriteError> {
+        let mut guard = InHands { queue: self, work: Some(work) };
+        let Some(work) = &guard.work else { return Ok(()) };
+        let next: Vec<_> = outcomes.iter().map(|o| (o.recipient, next_of(work, o))).collect();
+        let updates = outcomes.into_iter().map(|o| (o.recipient, o.progress)).collect();
+        let settlement = Settlement { id: work.id, updates, reports };
+        self.spool.settle(settlement).await?;
+        if let Some(work) = guard.work.take() {
+            self.schedule().finish(&work, &next);
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Ends work that came to nothing for a reason of our own; see [`Schedule::put_back`].
+    pub fn put_back(&self, work: &Work) {
+        let now = self.clock.now();
+        self.schedule().put_back(work, now);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes that a destination as a whole fails. Call it before [`Queue::settle`].
+    pub fn destination_failed(&self, destination: &str, reason: &str) {
+        let now = self.clock.now();
+        self.schedule().destination_failed(destination, reason, now);
+    }
+
+    /// Notes that a destination works. Call it before [`Queue::settle`].
+    pub fn destination_ok(&self, destination: &str) {
+        self.schedule().destination_ok(destination);
+    }
+
+    /// Delay notices and expiries that are due, at most `limit`; see [`Schedule::notices`].
+    #[must_use]
+    pub fn notices(&self, limit: usize) -> Vec<Work> {
+        let now = self.clock.now();
+        self.schedule().notices(now, limit)
+    }
+
+    /// Takes a whole message for the operator; ends with [`Queue::settle`] (bounce) or
+    /// [`Queue::put_back`].
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn claim(&self, id: QueueId) -> Result<Work, Refused> {
+        self.schedule().claim(id)
+    }
+
+    /// Makes recipients that wait due now, and their destinations open for a probe. False when the
+    /// message is not known.
+    pub fn retry(&self, id: QueueId) -> bool {
+        let now = self.clock.now();
+        let known = self.schedule().retry_now(id, now);
+        self.changed.notify_waiters();
+        known
+    }
+
+    /// Holds all open recipients of a message, durably.
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub async fn hold(&self, id: QueueId) -> Result<(), OperatorError> {
+        self.change(id, |progress| progress.held = true).await
+    }
+
+    /// Ends a hold, durably; what was held is due now.
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub async fn release(&self, id: QueueId) -> Result<(), OperatorError> {
+        let now = self.clock.now();
+        self.change(id, |progress| {
+            if progress.held {
+                progress.held = false;
+                progress.not_before = progress.not_before.min(now);
+            }
+        })
+        .await
+    }
+
+    /// Takes a message out for good, without a report.
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub async fn remove(&self, id: QueueId) -> Result<(), OperatorError> {
+        self.change(id, |progress| progress.state = crate::envelope::State::Removed).await
+    }
+
+    /// Up to `limit` messages after the given one, by age.
+    #[must_use]
+    pub fn list(&self, after: Option<QueueId>, limit: usize) -> Vec<Listed> {
+        self.schedule().list(after).take(limit).collect()
+    }
+
+    /// One message as the schedule sees it.
+    #[must_use]
+    pub fn get(&self, id: QueueId) -> Option<Listed> {
+        self.schedule().get(id)
+    }
+
+    /// How many there are of each.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.schedule().counts()
+    }
+
+    /// The destinations, by name, with the reasons of those that fail.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<ListedDestination> {
+        self.schedule().destinations().collect()
+    }
+
+    /// One destination.
+    #[must_use]
+    pub fn destination(&self, name: &str) -> Option<ListedDestination> {
+        self.schedule().destination_named(name)
+    }
+
+    /// Goes by other settings of the schedule from now on.
+    pub fn set_schedule(&self, settings: schedule::Settings) {
+        self.schedule().set_settings(settings);
+        self.changed.notify_waiters();
+    }
+
+    /// Writes what is waiting, seals the log and releases the lock.
+    pub async fn close(&self) {
+        self.spool.close().await;
+    }
+
+    async fn change(
+        &self,
+        id: QueueId,
+        edit: impl Fn(&mut Progress),
+    ) -> Result<(), OperatorError> {
+        let work = self.claim(id)?;
+        let guard = InHands { queue: self, work: Some(work) };
+        let stored = self.read(id).await?;
+        let mut outcomes = Vec::new();
+        for (recipient, open) in stored.envelope().open() {
+            let mut progress = open.progress.clone();
+            edit(&mut progress);
+            outcomes.push(Outcome { recipient, progress, destination: None });
+        }
+        let Some(work) = guard.into_work() else { return Ok(()) };
+        Ok(self.settle(work, outcomes, Vec::new()).await?)
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+/// Why the operator's change was not made.
+#[derive(Debug)]
+pub enum OperatorError {
+    /// No such message, or it is being attempted right now.
+    Refused(Refused),
+    /// It could not be read.
+    Read(ReadError),
+    /// It could not be written.
+    Write(WriteError),
+}
+
+impl std::fmt::Display for OperatorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OperatorError::Refused(Refused::Unknown) => f.write_str("no such message"),
+            OperatorError::Refused(Refused::InFlight) => {
+                f.write_str("the message is being attempted; try again in a moment")
+            }
+            OperatorError::Read(e) => e.fmt(f),
+            OperatorError::Write(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OperatorError {}
+
+impl From<Refused> for OperatorError {
+    fn from(e: Refused) -> Self {
+        OperatorError::Refused(e)
+    }
+}
+
+impl From<ReadError> for OperatorError {
+    fn from(e: ReadError) -> Self {
+        OperatorError::Read(e)
+    }
+}
+
+impl From<WriteError> for OperatorError {
+    fn from(e: WriteError) -> Self {
+        OperatorError::Write(e)
+    }
+}
+
+/// Work that goes back to the schedule if whoever has it is dropped.
+struct InHands<'a> {
+    queue: &'a Queue,
+    work: Option<Work>,
+}
+
+impl InHands<'_> {
+    fn into_work(mut self) -> Option<Work> {
+        self.work.take()
+    }
+}
+
+impl Drop for InHands<'_> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.queue.put_back(&work);
+        }
+    }
+}
+
+fn next_of(work: &Work, outcome: &Outcome) -> Next {
+    let progress = &outcome.progress;
+    if progress.state.is_final() {
+        Next::Closed
+    } else if progress.held {
+        Next::Hold
+    } else if work.purpose == Purpose::DelayNotice {
+        Next::Unchanged
+    } else if let Some(destination) = &outcome.destination {
+        Next::Move { destination: destination.clone(), at: progress.not_before }
+    } else {
+        Next::Retry { at: progress.not_before }
+    }
+}
+
+fn insert(schedule: &mut Schedule, waiting: &Waiting) {
+    let recipients: Vec<_> = waiting
+        .recipients
+        .iter()
+        .map(|r| NewRecipient {
+            index: r.index,
+            destination: &r.destination,
+            due: r.not_before,
+            held: r.held,
+            noticed: r.noticed,
+        })
+        .collect();
+    schedule.insert(&Entry {
+        id: waiting.id,
+        arrived: waiting.arrived,
+        class: u8::from(waiting.report),
+        recipients: &recipients,
+    });
+}

@@ -1,0 +1,150 @@
+//! The spool: one append-only segment log with group commit, and files for large bodies.
+//!
+//! [`Store`] is the synchronous core: every call is a plain function over the disk door, so the
+//! simulator crashes the code that ships. [`Spool`] is the asynchronous handle: drafts, a bounded
+//! channel, and one writer that gathers what is waiting, writes once, syncs once, and wakes all.
+//!
+//! Invariants:
+//! * what was answered with success is on stable storage; what was answered with an error does not
+//!   come back;
+//! * a change is durable whole or not at all;
+//! * segments are written from the front, and a file whose sync failed is never synced again.
+//!
+//! The format stands in `docs/spool.md`. The spool does **not** know when or where to deliver.
+
+mod budget;
+mod change;
+mod content;
+mod draft;
+mod fault;
+mod frame;
+pub(crate) mod handle;
+mod index;
+mod large;
+mod prelude;
+mod recover;
+mod reclaim;
+mod segment;
+mod sidecar;
+mod store;
+
+use std::fmt;
+use std::sync::Arc;
+
+use posthaste_world::Timestamp;
+
+use crate::envelope::Progress;
+use crate::id::QueueId;
+
+pub use change::{Body, Change, NewMessage, Settlement};
+pub use content::{Content, Stored};
+pub use draft::Draft;
+pub use fault::{Fault, ReadError, WriteError};
+pub use handle::Spool;
+pub use large::LargeBody;
+pub use prelude::{Edit, PRELUDE_MAX, Prelude};
+pub use store::{Reader, Store};
+
+/// Octets of a body that stands in its frame, at most; larger ones get a file of their own.
+pub const INLINE_MAX: usize = 1 << 20;
+
+/// Octets of one frame's payload at most.
+pub const PAYLOAD_MAX: usize = 16 << 20;
+
+/// Changes of one group at most.
+pub const GROUP_MAX: usize = 1024;
+
+/// Octets of one group at most, unless its only change is larger.
+pub const GROUP_OCTETS: usize = 8 << 20;
+
+/// What a spool goes by.
+#[derive(Clone)]
+pub struct Settings {
+    /// Octets of a segment. Default 64 MiB; at least [`Settings::SEGMENT_MIN`].
+    pub segment: u64,
+    /// Octets that drafts may hold in memory together. Default 64 MiB.
+    pub memory: usize,
+    /// Octets of just accepted messages that are kept in memory. Default 32 MiB.
+    pub cache: usize,
+    /// Empty segments that are kept ready. Default 2; one of them is the reserve for outcomes.
+    pub spare: usize,
+    /// Told what the operator must know; called by the writer, must not block.
+    pub alarm: Arc<dyn Fn(&Fault) + Send + Sync>,
+}
+
+impl Settings {
+    /// The smallest segment: it holds the largest frame.
+    pub const SEGMENT_MIN: u64 = 64 << 10;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            segment: 64 << 20,
+            memory: 64 << 20,
+            cache: 32 << 20,
+            spare: 2,
+            alarm: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("segment", &self.segment)
+            .field("memory", &self.memory)
+            .field("cache", &self.cache)
+            .field("spare", &self.spare)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was found when a spool was opened.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Queued messages, by queue id.
+    pub messages: Vec<Waiting>,
+    /// What was damaged, and where it was set aside.
+    pub faults: Vec<Fault>,
+    /// Octets of log that were read frame by frame.
+    pub scanned: u64,
+    /// Large bodies without a message that were removed.
+    pub orphans: u64,
+}
+
+/// A queued message as a schedule needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Its queue id.
+    pub id: QueueId,
+    /// When it arrived.
+    pub arrived: Timestamp,
+    /// Whether its reverse-path is null.
+    pub report: bool,
+    /// Its open recipients.
+    pub recipients: Vec<WaitingRecipient>,
+}
+
+/// An open recipient as a schedule needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WaitingRecipient {
+    /// Its index within the envelope.
+    pub index: u32,
+    /// What the caller's key function made of it.
+    pub destination: Arc<str>,
+    /// No attempt before this.
+    pub not_before: Timestamp,
+    /// Held until released.
+    pub held: bool,
+    /// A delay notice was queued.
+    pub noticed: bool,
+}
+
+impl WaitingRecipient {
+    pub(crate) fn take_on(&mut self, progress: &Progress) {
+        self.not_before = progress.not_before;
+        self.held = progress.held;
+        self.noticed = progress.noticed;
+    }
+}
