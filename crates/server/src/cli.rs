@@ -35,15 +35,19 @@ pub enum Command {
     /// record `ready` names the bound ports. SIGTERM and SIGINT stop it: open transactions may end
     /// for up to 10 seconds, queued mail stays in the queue. SIGHUP reads the configuration again
     /// and keeps the old one when the new one has an error.
+    #[command(verbatim_doc_comment)]
     Serve,
     /// Check the configuration and say what is wrong and how to mend it
     ///
     /// Prints every error and warning with its file, line, cause and fix. Exits 0 when there is no
     /// error (warnings are no errors), 1 otherwise. Changes nothing.
+    #[command(verbatim_doc_comment)]
     Check,
     /// Start a working server on loopback, to try things out
     ///
-    /// Makes a folder with a configuration, listens on 127.0.0.1:2525, and sends itself a message.
+    /// Makes a folder with a configuration, listens on 127.0.0.1:2525, and sends itself a
+    /// message. `--config` is not looked at.
+    #[command(verbatim_doc_comment)]
     Demo(Demo),
     /// See and steer what is queued
     Queue(Queue),
@@ -51,6 +55,7 @@ pub enum Command {
     ///
     /// The message is read up to the end of input. Without RECIPIENT the recipients are read from
     /// the To, Cc and Bcc fields; Bcc is removed. Prints the queue id.
+    #[command(verbatim_doc_comment)]
     Send(Send),
 }
 

@@ -34,9 +34,16 @@ fn every_wrong_configuration_gets_the_expected_findings() {
         }
         let expected = std::fs::read_to_string(&golden).unwrap_or_default();
         if said != expected {
-            wrong.push(format!("{}: expected\n{expected}\nbut was\n{said}", file.display()));
+            wrong.push(format!(
+                "{}: expected\n{expected}\nbut was\n{said}",
+                file.display()
+            ));
         }
-        assert!(said != "no errors\n", "{} is not wrong at all", file.display());
+        assert!(
+            said != "no errors\n",
+            "{} is not wrong at all",
+            file.display()
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -68,13 +75,19 @@ mailboxes = [\"alice\", \"bob\"]
 
 #[test]
 fn the_example_of_the_guide_has_no_errors() {
-    assert_eq!(check(Path::new("../../docs/guide/posthaste.toml")), "no errors\n");
+    assert_eq!(
+        check(Path::new("../../docs/guide/posthaste.toml")),
+        "no errors\n"
+    );
 }
 
 #[test]
 fn a_file_that_is_not_there_is_an_error_that_says_so() {
     let said = check(Path::new("tests/check/none.toml"));
-    assert!(said.contains("there is no such file") && said.contains("--config"), "{said}");
+    assert!(
+        said.contains("there is no such file") && said.contains("--config"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -99,5 +112,8 @@ mailboxes = [\"*\"]
     std::fs::write(&path, text).unwrap();
     let config = Config::load(&path, &disk::Folders).unwrap().config;
     let names = std::iter::once("alice".to_string()).collect();
-    assert_eq!(config.domains[0].mailboxes, posthaste::config::Mailboxes::Named(names));
+    assert_eq!(
+        config.domains[0].mailboxes,
+        posthaste::config::Mailboxes::Named(names)
+    );
 }

@@ -252,10 +252,15 @@ impl File {
     pub fn parse<'a>(source: &'a Source) -> (Option<File>, Reader<'a>) {
         let mut reader = Reader::new(source);
         let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let mut line = None;
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            let (cause, fix) = syntax(error.message());
-            reader.error(&span, cause, fix);
+            // What follows on the same line is misread because of the first.
+            let this = source.place(&span).line;
+            if line.replace(this) != Some(this) {
+                let (cause, fix) = syntax(error.message());
+                reader.error(&span, cause, fix);
+            }
         }
         if !errors.is_empty() {
             return (None, reader);
@@ -270,8 +275,8 @@ fn syntax(message: &str) -> (String, &'static str) {
     let fix = if message.contains("duplicate key") {
         "keep one of them; a section that stands several times has double brackets, like [[domain]]"
     } else {
-        "TOML is written `key = \"text\"`, `key = 1000`, `key = [\"one\", \"two\"]`, and sections as \
-         [dns] or [[domain]] on a line of their own"
+        "TOML is written `key = \"text\"`, `key = 1000`, `key = [\"one\", \"two\"]`, and a section \
+         begins with [dns] or [[domain]] on a line of its own"
     };
     (format!("this is not TOML: {message}"), fix)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Characters of a source line that are shown.
 const LINE_MAX: usize = 160;
@@ -59,6 +59,38 @@ impl Finding {
     }
 }
 
+/// What `check` prints: every finding, and how many there are.
+#[must_use]
+pub fn report(findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|f| f.is_error()).count();
+    let count = |n: usize, what| match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    };
+    let mut text: String = findings.iter().map(|f| format!("{f}\n\n")).collect();
+    text.push_str(&match (errors, findings.len() - errors) {
+        (0, 0) => "no errors".to_string(),
+        (0, warnings) => format!("no errors, {}", count(warnings, "warning")),
+        (errors, 0) => count(errors, "error"),
+        (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+    });
+    text.push('\n');
+    text
+}
+
+/// Findings in the order of the lines of `file`, then those about other files, then the rest.
+pub(super) fn in_order(mut findings: Vec<Finding>, file: &Path) -> Vec<Finding> {
+    findings.sort_by(|a, b| {
+        let key = |f: &Finding| {
+            let place = f.place.as_ref();
+            let which = place.map_or(2, |p| usize::from(p.file != file));
+            (which, place.map(|p| (p.file.clone(), p.line, p.column)))
+        };
+        key(a).cmp(&key(b))
+    });
+    findings
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -94,12 +126,12 @@ impl fmt::Display for Place {
         let margin = " ".repeat(number.len());
         writeln!(
             f,
-            "{margin} --> {}:{}:{}",
+            "{margin}--> {}:{}:{}",
             self.file.display(),
             self.line,
             self.column
         )?;
-        writeln!(f, "{margin}  |")?;
+        writeln!(f, "{margin} |")?;
         // A long line is shown from shortly before the caret.
         let from = if self.column + self.width < LINE_MAX {
             0
@@ -109,8 +141,8 @@ impl fmt::Display for Place {
         let shown: String = self.text.chars().skip(from).take(LINE_MAX).collect();
         let indent = self.column.saturating_sub(1 + from);
         let width = self.width.min(LINE_MAX.saturating_sub(indent)).max(1);
-        writeln!(f, "{number}  | {}", shown.trim_end())?;
-        write!(f, "{margin}  | {}{}", " ".repeat(indent), "^".repeat(width))
+        writeln!(f, "{}", format!("{number} | {shown}").trim_end())?;
+        write!(f, "{margin} | {}{}", " ".repeat(indent), "^".repeat(width))
     }
 }
 
@@ -201,7 +233,8 @@ mod tests {
         let text = Finding::error(Some(place), "`v` is wrong", "write \"w\"").to_string();
         assert_eq!(
             text,
-            "error: `v` is wrong\n  --> a.toml:2:8\n   |\n2  | näme = \"v\"\n   |        ^^^\n  fix: write \"w\""
+            "error: `v` is wrong\n --> a.toml:2:8\n  |\n2 | näme = \"v\"\n  |        ^^^\n  \
+             fix: write \"w\""
         );
     }
 

@@ -235,6 +235,7 @@ impl Config {
             Some(file) => meaning::mean(file, reader, disk),
             None => (None, reader.findings),
         };
+        let findings = finding::in_order(findings, path);
         match config {
             Some(config) => Ok(Loaded {
                 config,
@@ -281,9 +282,10 @@ fn read(path: &Path, disk: &dyn Disk) -> Result<String, Vec<Finding>> {
             "there is no such file".into(),
             "name the configuration with --config FILE; docs/guide/posthaste.toml is an example",
         ),
-        ErrorKind::PermissionDenied => {
-            unreadable("it may not be read by this user".into(), "run this as root, or chmod the file")
-        }
+        ErrorKind::PermissionDenied => unreadable(
+            "this user may not read it".into(),
+            "run this as root, or chmod the file",
+        ),
         _ => unreadable(e.to_string(), "name a text file with --config FILE"),
     })?;
     String::from_utf8(bytes).map_err(|e| {

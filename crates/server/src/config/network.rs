@@ -54,7 +54,7 @@ impl Network {
             return Err(BadNetwork::new(
                 format!("`{written}/{prefix}` has host bits set"),
                 format!(
-                    "write \"{base}/{prefix}\" for the network or \"{written}/{width}\" for the host"
+                    "write \"{base}/{prefix}\" (the network) or \"{written}/{width}\" (the host)"
                 ),
             ));
         }

@@ -106,13 +106,17 @@ impl<'a> Reader<'a> {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "a number",
             DeValue::Float(_) => "a number with a fraction",
-            DeValue::Boolean(_) => "true or false",
+            DeValue::Boolean(_) => "`true` or `false`",
             DeValue::Datetime(_) => "a date",
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a section",
         };
         let span = self.span(value);
-        self.error(&span, format!("this is {is}"), format!("write {kind}"));
+        self.error(
+            &span,
+            format!("{is} cannot stand here"),
+            format!("write {kind}"),
+        );
         None
     }
 
@@ -136,11 +140,7 @@ impl<'a> Reader<'a> {
             Default::Absent(_) => None,
             Default::Required(example) => {
                 let cause = format!("`{}` is missing", key.name);
-                self.error(
-                    header,
-                    cause,
-                    format!("add `{} = {example}`: {}", key.name, key.summary()),
-                );
+                self.error(header, cause, format!("add `{} = {example}`", key.name));
                 None
             }
             Default::Is(text) => self.default(text, header),
@@ -176,24 +176,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Key {
-    /// The first sentence about it, without the full stop.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let text = self
-            .about
-            .iter()
-            .map(|l| l.trim())
-            .collect::<Vec<_>>()
-            .join(" ");
-        text.split(". ")
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('.')
-            .to_string()
-    }
-}
-
 /// What to say about a key that `section` does not have.
 fn unknown(name: &str, section: &Section) -> (String, String) {
     if let Some((_, _, cause, fix)) = file::LATER
@@ -211,32 +193,33 @@ fn unknown(name: &str, section: &Section) -> (String, String) {
         .chain(top.keys.iter().filter_map(|k| k.section))
         .find(|s| s.header != section.header && s.keys.iter().any(|k| k.name == name));
     let near = nearest(name, section.keys);
+    let names: Vec<_> = section
+        .keys
+        .iter()
+        .map(|k| format!("`{}`", k.name))
+        .collect();
     let fix = match (elsewhere, near) {
         (Some(Section { header: "", .. }), _) => {
             format!("move `{name}` to the top of the file, before the first section")
         }
         (Some(other), _) => format!("move `{name}` into {}", other.header),
-        (None, Some(key)) => format!("did you mean `{key}`?"),
-        (None, None) => {
-            let names: Vec<_> = section
-                .keys
-                .iter()
-                .map(|k| format!("`{}`", k.name))
-                .collect();
-            format!("remove it; the keys here are {}", names.join(", "))
+        (None, Some((edits, key))) if edits <= (name.chars().count() / 2).max(2) => {
+            format!("did you mean `{key}`?")
         }
+        (None, Some((_, key))) => {
+            format!(
+                "remove it; the nearest key is `{key}`, all are {}",
+                names.join(", ")
+            )
+        }
+        (None, None) => "remove it; no key can stand here".into(),
     };
     (cause, fix)
 }
 
-/// The key that is most like `name`, when one is like it at all.
-fn nearest(name: &str, keys: &[Key]) -> Option<&'static str> {
-    let limit = (name.chars().count() / 3).max(2);
-    keys.iter()
-        .map(|k| (distance(name, k.name), k.name))
-        .filter(|(d, _)| *d <= limit)
-        .min()
-        .map(|(_, key)| key)
+/// The key that is most like `name`, and how many edits away it is.
+fn nearest(name: &str, keys: &[Key]) -> Option<(usize, &'static str)> {
+    keys.iter().map(|k| (distance(name, k.name), k.name)).min()
 }
 
 /// Edits from `a` to `b`: insertions, deletions, replacements, and swaps of neighbours. Long names
@@ -420,7 +403,12 @@ impl Value for Network {
 
 /// One value or a list of them. Bad entries are reported and left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Many<T>(pub Vec<Setting<T>>);
+pub struct Many<T> {
+    /// The good entries.
+    pub list: Vec<Setting<T>>,
+    /// How many were written.
+    pub written: usize,
+}
 
 impl<T: Value> Value for Many<T> {
     const KIND: &'static str = T::KIND;
@@ -435,7 +423,11 @@ impl<T: Value> Value for Many<T> {
             let span = reader.span(entry);
             T::read(entry, reader).map(|value| Setting { value, span })
         };
-        Some(Many(entries.iter().filter_map(read).collect()))
+        let list = entries.iter().filter_map(read).collect();
+        Some(Many {
+            list,
+            written: entries.len(),
+        })
     }
 }
 

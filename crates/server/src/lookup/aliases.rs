@@ -9,12 +9,12 @@
 //!
 //! A name stands before the colon, addresses and local parts of the same domain after it. Lines
 //! that begin with white space continue the one before. An alias that names itself, as `name` or
-//! `\name`, means the mailbox of that name. Programs, files and `:include:` are errors: mail must not run or write anything that only
-//! a table names.
+//! `\name`, means the mailbox of that name. Programs, files and `:include:` are errors: mail must
+//! not run or write anything that only a table names.
 
 use std::collections::BTreeMap;
 
-use posthaste_smtp::address::{Domain, DomainName, LocalPart, Mailbox, Utf8};
+use posthaste_smtp::address::{Domain, DomainName, Mailbox};
 
 use crate::config::text;
 
@@ -160,7 +160,7 @@ fn alias_name(name: &str, domain: &DomainName) -> Result<String, Wrong> {
                 "move the line to the aliases of that domain".into(),
             ));
         }
-        Err(_) => LocalPart::parse(name, Utf8::Allowed).map_err(|e| {
+        Err(_) => text::local_part(name).map_err(|e| {
             let fix = "write a local part, in quotes when it holds spaces or other signs";
             (format!("`{name}` is not a name: {e}"), fix.to_string())
         })?,
@@ -195,9 +195,7 @@ fn target(written: &str, name: &str, domain: &DomainName) -> Result<Mailbox, Wro
         ));
     }
     let own = |local: &str| {
-        LocalPart::parse(local, Utf8::Allowed)
-            .map(|l| Mailbox::new(l, Domain::Name(domain.clone())))
-            .map_err(|e| e.to_string())
+        text::local_part(local).map(|l| Mailbox::new(l, Domain::Name(domain.clone())))
     };
     let bare = match written.strip_prefix('\\') {
         Some(bare) if bare.to_lowercase() == name => bare,

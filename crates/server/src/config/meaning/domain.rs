@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use posthaste_smtp::address::DomainName;
+use posthaste_smtp::address::{DomainName, LocalPart, Utf8};
 
 use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::finding::{Finding, Source};
-use crate::config::value::{Many, Setting};
+use crate::config::value::Setting;
 use crate::config::{Deliver, Domain, Mailboxes, MaildirPath};
 use crate::lookup::aliases::{self, Aliases};
 
@@ -110,8 +110,12 @@ impl Meaning<'_> {
             Some(("discard", "")) => Ok(Deliver::Discard),
             Some(("maildir", path)) => return self.maildir(d, written, path),
             Some(("lmtp+unix", path)) => self.unix(path).map(Deliver::Lmtp),
-            Some(("lmtp", rest)) => host(rest, 24).map(Deliver::Lmtp),
-            Some(("smtp", rest)) => host(rest, 25).map(Deliver::Smtp),
+            Some(("lmtp", rest)) => host(rest, 24)
+                .and_then(|s| self.another(s))
+                .map(Deliver::Lmtp),
+            Some(("smtp", rest)) => host(rest, 25)
+                .and_then(|s| self.another(s))
+                .map(Deliver::Smtp),
             Some(("smtps", _)) => Err("this version cannot use TLS".to_string()),
             Some((kind @ ("mbox" | "pipe"), _)) => Err(format!("this version has no `{kind}:`")),
             Some((kind, _)) => Err(format!("`{kind}:` is not a way of delivery")),
@@ -136,7 +140,7 @@ impl Meaning<'_> {
         let mailboxes = d
             .mailboxes
             .as_ref()
-            .map(|m| m.value.0.as_slice())
+            .map(|m| m.value.list.as_slice())
             .unwrap_or_default();
         let several = mailboxes.len() > 1 || mailboxes.iter().any(|m| m.value == "*");
         let unknown = placeholders(path).find(|p| *p != "{domain}" && *p != "{local}");
@@ -169,9 +173,7 @@ impl Meaning<'_> {
         name: &DomainName,
         deliver: Option<&Deliver>,
     ) -> Option<Mailboxes> {
-        let Setting {
-            value: Many(list), ..
-        } = d.mailboxes.as_ref()?;
+        let list = &d.mailboxes.as_ref()?.value.list;
         if let Some(all) = list.iter().find(|m| m.value == "*") {
             if list.len() > 1 {
                 self.reader.error(
@@ -272,7 +274,7 @@ impl Meaning<'_> {
             Err(why) => {
                 self.reader.error(
                     &written.span,
-                    format!("the aliases in {} cannot be read: {why}", path.display()),
+                    format!("the aliases in {} cannot be read: {why}", shown.display()),
                     "make the file and let the server's user read it, or remove `aliases`",
                 );
                 Aliases::default()
@@ -312,14 +314,17 @@ fn host(rest: &str, port: u16) -> Result<crate::config::Server, String> {
 /// A mailbox's name in lower case, fit to be the name of a folder.
 pub(crate) fn mailbox_name(text: &str) -> Result<String, String> {
     let name = text.to_lowercase();
+    if name.is_empty() {
+        return Err("it is empty".into());
+    }
     if name.contains('@') {
         return Err("there is an @ in it".into());
     }
     if name.contains('/') || name == "." || name == ".." || name.contains(['{', '}']) {
         return Err("it could not be the name of a folder".into());
     }
-    posthaste_smtp::address::LocalPart::from_value(&name, posthaste_smtp::address::Utf8::Allowed)
-        .map_err(|e| e.to_string())?;
+    LocalPart::from_value(&name, Utf8::Allowed)
+        .map_err(|_| "it is longer than 64 octets, or holds what no address can".to_string())?;
     Ok(name)
 }
 

@@ -23,18 +23,12 @@ impl Meaning<'_> {
             );
         }
         let mut taken: Vec<Endpoint> = Vec::new();
-        let listeners = written.value.0.iter();
-        let listeners = listeners
+        written
+            .value
+            .0
+            .iter()
             .filter_map(|l| self.listener(&l.value, &mut taken))
-            .collect();
-        if let Some(silent) = written.value.0.iter().find(|l| l.value.tls.is_none()) {
-            self.reader.warn(
-                &silent.span,
-                "mail is received in clear until a later version offers STARTTLS",
-                "write `tls = \"none\"` in each [[listener]] to accept that",
-            );
-        }
-        listeners
+            .collect()
     }
 
     fn listener(&mut self, l: &file::Listener, taken: &mut Vec<Endpoint>) -> Option<Listener> {
@@ -42,10 +36,10 @@ impl Meaning<'_> {
             self.listener_tls(tls);
         }
         if let Some(Setting {
-            value: Many(networks),
+            value: networks,
             span,
         }) = &l.proxy_protocol_from
-            && !networks.is_empty()
+            && networks.written > 0
         {
             self.reader.error(
                 span,
@@ -100,7 +94,7 @@ impl Meaning<'_> {
         written: &Setting<Many<String>>,
         taken: &mut Vec<Endpoint>,
     ) -> Option<Vec<Endpoint>> {
-        if written.value.0.is_empty() {
+        if written.value.written == 0 {
             self.reader.error(
                 &written.span,
                 "this [[listener]] has no address",
@@ -108,13 +102,15 @@ impl Meaning<'_> {
             );
         }
         let mut endpoints = Vec::new();
-        for address in &written.value.0 {
-            let endpoint = self.endpoint(address)?;
+        for address in &written.value.list {
+            let Some(endpoint) = self.endpoint(address) else {
+                continue;
+            };
             self.free(&endpoint, &address.span, taken);
             taken.push(endpoint.clone());
             endpoints.push(endpoint);
         }
-        Some(endpoints)
+        (!endpoints.is_empty()).then_some(endpoints)
     }
 
     fn endpoint(&mut self, written: &Setting<String>) -> Option<Endpoint> {

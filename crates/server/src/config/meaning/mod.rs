@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use posthaste_smtp::address::{ForwardPath, Mailbox};
 use posthaste_world::Disk;
+use posthaste_world::net::Endpoint;
 
 use super::file::{self, File};
 use super::finding::{Finding, Source};
 use super::value::{Many, Reader, Setting};
-use super::{Config, Limits, Retry};
+use super::{Config, Limits, Retry, Server};
 use crate::lookup::{Directory, Resolution};
 
 /// Fewest recipients that a server must take in a transaction (RFC 5321 §4.5.3.1.8).
@@ -41,6 +42,8 @@ struct Meaning<'a> {
     base: PathBuf,
     /// The file of aliases of each domain that has one, by the domain's position.
     alias_files: Vec<(usize, Source)>,
+    /// Where this server will listen.
+    ours: Vec<Endpoint>,
 }
 
 /// What `file` means, and all that was found. There is a configuration when there is no error.
@@ -57,14 +60,17 @@ pub(super) fn mean(
         disk,
         base,
         alias_files: Vec::new(),
+        ours: Vec::new(),
     };
     let config = meaning.config(file, path);
     if let Some(config) = &config {
         meaning.addresses(file, config);
     }
-    let findings = meaning.reader.findings;
-    let usable = !findings.iter().any(Finding::is_error);
-    (config.filter(|_| usable), findings)
+    let config = config.filter(|_| !meaning.reader.findings.iter().any(Finding::is_error));
+    if let Some(config) = &config {
+        meaning.absent(file, config);
+    }
+    (config, meaning.reader.findings)
 }
 
 impl Meaning<'_> {
@@ -74,13 +80,14 @@ impl Meaning<'_> {
         let data_dir = file.data_dir.as_ref().map(|d| self.path(&d.value));
         let postmaster = self.postmaster(file);
         let listeners = self.listeners(file);
+        self.ours = listeners.iter().flat_map(|l| l.addresses.clone()).collect();
         let dns_servers = self.dns_servers(file);
         let limits = file.limits.as_ref().and_then(|l| self.limits(&l.value));
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
         let relay_networks = self.relay_networks(file);
         let routes = self.routes(file);
         let retry = file.retry.as_ref().and_then(|r| self.retry(r));
-        let config = Config {
+        Some(Config {
             file: path,
             hostname: hostname?,
             data_dir: data_dir?,
@@ -93,9 +100,7 @@ impl Meaning<'_> {
             relay_networks,
             routes,
             retry: retry?,
-        };
-        self.nobody(file, &config);
-        Some(config)
+        })
     }
 
     fn hostname(&mut self, file: &File) -> Option<posthaste_smtp::address::DomainName> {
@@ -123,22 +128,7 @@ impl Meaning<'_> {
     }
 
     fn postmaster(&mut self, file: &File) -> Option<Mailbox> {
-        let Some(written) = &file.postmaster else {
-            if !self
-                .reader
-                .findings
-                .iter()
-                .any(|f| f.cause.contains("postmaster"))
-            {
-                self.reader.warn(
-                    &(0..0),
-                    "there is no `postmaster`: mail for the postmaster is held in the queue",
-                    "add `postmaster = \"you@example.org\"`; see held mail with \
-                     `posthaste queue list state=held`",
-                );
-            }
-            return None;
-        };
+        let written = file.postmaster.as_ref()?;
         self.mailbox(written)
     }
 
@@ -162,10 +152,28 @@ impl Meaning<'_> {
         self.base.join(written)
     }
 
+    /// `server`, unless it is one of our own listeners.
+    fn another(&self, server: Server) -> Result<Server, String> {
+        let Server::Address(to) = &server else {
+            return Ok(server);
+        };
+        let is_self = self.ours.iter().any(|e| match e {
+            Endpoint::Tcp(at) if at.port() == to.port() => {
+                let wild = at.ip().is_unspecified() && at.is_ipv4() == to.is_ipv4();
+                at.ip() == to.ip() || wild && to.ip().is_loopback()
+            }
+            Endpoint::Tcp(_) | Endpoint::Unix(_) => false,
+        });
+        match is_self {
+            true => Err("that is this server itself, so mail would go in a circle".into()),
+            false => Ok(server),
+        }
+    }
+
     fn dns_servers(&mut self, file: &File) -> Vec<std::net::SocketAddr> {
         let servers = file.dns.as_ref().and_then(|d| d.value.servers.as_ref());
         let mut parsed = Vec::new();
-        for server in servers.map(|s| s.value.0.as_slice()).unwrap_or_default() {
+        for server in servers.map(|s| s.value.list.as_slice()).unwrap_or_default() {
             match text::socket_address(&server.value, Some(53)) {
                 Ok(address) => parsed.push(address),
                 Err(cause) => self.reader.error(
@@ -237,7 +245,7 @@ impl Meaning<'_> {
 
     fn intervals(&mut self, section: &Setting<file::Retry>) -> Option<Vec<Duration>> {
         let Setting {
-            value: Many(list),
+            value: Many { list, written },
             span,
         } = section.value.intervals.as_ref()?;
         for interval in list.iter().filter(|i| i.value < INTERVAL_MIN) {
@@ -247,26 +255,44 @@ impl Meaning<'_> {
                 "write a duration of at least \"1s\"; \"1m\" is a good first wait",
             );
         }
-        if list.is_empty() || list.len() > INTERVALS_MAX {
+        if !(1..=INTERVALS_MAX).contains(written) {
             self.reader.error(
                 span,
-                format!("{} waits between attempts cannot be used", list.len()),
+                format!("{written} waits between attempts cannot be used"),
                 format!("write 1 to {INTERVALS_MAX}, like [\"1m\", \"5m\", \"15m\", \"1h\"]"),
             );
-            return None;
         }
         Some(list.iter().map(|i| i.value).collect())
     }
 
-    /// Warns of a server that can accept nothing.
-    fn nobody(&mut self, file: &File, config: &Config) {
-        let wrote = |list: Option<usize>| list.is_some_and(|n| n > 0);
-        let domains = wrote(file.domain.as_ref().map(|d| d.value.0.len()));
-        if !domains && config.relay_networks.is_empty() {
+    /// Warns of what is not there. Asked only of a file without errors, where absent means that it
+    /// was not written.
+    fn absent(&mut self, file: &File, config: &Config) {
+        if config.postmaster.is_none() {
+            self.reader.warn(
+                &(0..0),
+                "there is no `postmaster`: mail for the postmaster is held in the queue",
+                "add `postmaster = \"you@example.org\"`; see held mail with \
+                 `posthaste queue list state=held`",
+            );
+        }
+        if config.domains.is_empty() && config.relay_networks.is_empty() {
             self.reader.warn(
                 &(0..0),
                 "there is neither a [[domain]] nor a relay network: all mail is refused",
                 "add `[[domain]]` with `name = \"example.org\"` and `mailboxes = [\"alice\"]`",
+            );
+        }
+        let listeners = file
+            .listener
+            .as_ref()
+            .map(|l| l.value.0.as_slice())
+            .unwrap_or_default();
+        if let Some(silent) = listeners.iter().find(|l| l.value.tls.is_none()) {
+            self.reader.warn(
+                &silent.span,
+                "mail is received in clear until a later version offers STARTTLS",
+                "write `tls = \"none\"` in each [[listener]] to accept that",
             );
         }
     }

@@ -15,13 +15,7 @@ const VIA_FIX: &str = "write \"smtp://host:25\", a list of these, \"lmtp://host:
 impl Meaning<'_> {
     pub(super) fn relay_networks(&mut self, file: &File) -> Networks {
         let written = file.relay.as_ref().and_then(|r| r.value.networks.as_ref());
-        let Some(Setting {
-            value: Many(networks),
-            ..
-        }) = written
-        else {
-            return Networks::default();
-        };
+        let networks = written.map(|n| n.value.list.as_slice()).unwrap_or_default();
         for network in networks.iter().filter(|n| n.value.is_vast()) {
             self.reader.error(
                 &network.span,
@@ -87,14 +81,14 @@ impl Meaning<'_> {
     }
 
     fn patterns(&mut self, written: &Setting<Many<String>>) -> Option<Vec<Pattern>> {
-        if written.value.0.is_empty() {
+        if written.value.written == 0 {
             self.reader.error(
                 &written.span,
                 "this route is for no domain",
                 "write `recipients = [\"*\"]`, or name domains",
             );
         }
-        let patterns: Vec<_> = written.value.0.iter().map(|p| self.pattern(p)).collect();
+        let patterns: Vec<_> = written.value.list.iter().map(|p| self.pattern(p)).collect();
         patterns.into_iter().collect()
     }
 
@@ -122,9 +116,9 @@ impl Meaning<'_> {
     }
 
     fn via(&mut self, written: &Setting<Many<String>>) -> Option<Via> {
-        let list = &written.value.0;
-        if list.is_empty() || list.len() > SERVERS_MAX {
-            let cause = format!("a route cannot lead to {} servers", list.len());
+        let list = &written.value.list;
+        if !(1..=SERVERS_MAX).contains(&written.value.written) {
+            let cause = format!("a route cannot lead to {} servers", written.value.written);
             self.reader.error(&written.span, cause, VIA_FIX);
             return None;
         }
@@ -148,7 +142,7 @@ impl Meaning<'_> {
 
     fn hop(&mut self, written: &Setting<String>) -> Option<Via> {
         let one = |server: Result<Server, String>, via: fn(Vec<Server>) -> Via| {
-            server.map(|s| via(vec![s]))
+            server.and_then(|s| self.another(s)).map(|s| via(vec![s]))
         };
         let text = written.value.as_str();
         let hop = match text.split_once("://") {
@@ -196,7 +190,7 @@ impl Meaning<'_> {
         self.reader.error(
             &written.span,
             cause,
-            "write `tls = \"opportunistic\"` (mail goes in clear in this version) or `tls = \"none\"`",
+            "write `tls = \"opportunistic\"` or `tls = \"none\"`; this version sends in clear",
         );
         None
     }

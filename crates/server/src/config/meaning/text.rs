@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use posthaste_smtp::address::{Domain, DomainName, LocalPart, Mailbox, Utf8};
+use posthaste_smtp::address::{AddressError, Domain, DomainName, LocalPart, Mailbox, Utf8};
 
 use crate::config::Server;
 
@@ -25,7 +25,10 @@ pub(crate) fn domain_name(text: &str) -> Result<DomainName, String> {
     if !top.is_empty() && top.bytes().all(|b| b.is_ascii_digit()) {
         return Err("its last part is a number".into());
     }
-    DomainName::parse(&ascii, Utf8::Refused).map_err(|e| e.to_string())
+    DomainName::parse(&ascii, Utf8::Refused).map_err(|e| match e {
+        AddressError::DomainTooLong => "it is too long".into(),
+        _ => "its parts are letters, digits and hyphens, with dots between".into(),
+    })
 }
 
 /// A domain name as the directory compares it, from an envelope. Names that IDNA does not allow
@@ -40,8 +43,16 @@ pub(crate) fn canonical(name: &DomainName) -> String {
 /// A whole address; its domain in A-labels and lower case.
 pub(crate) fn mailbox(text: &str) -> Result<Mailbox, String> {
     let (local, domain) = text.rsplit_once('@').ok_or("there is no @ in it")?;
-    let local = LocalPart::parse(local, Utf8::Allowed).map_err(|e| e.to_string())?;
+    let local = local_part(local)?;
     Ok(Mailbox::new(local, Domain::Name(domain_name(domain)?)))
+}
+
+/// A local part as it is written in an address.
+pub(crate) fn local_part(text: &str) -> Result<LocalPart, String> {
+    LocalPart::parse(text, Utf8::Allowed).map_err(|e| match e {
+        AddressError::LocalPartTooLong => "the local part is longer than 64 octets".into(),
+        _ => "the local part needs quotes, or holds what no address can".into(),
+    })
 }
 
 /// An address and a port; the port may be left out when there is a usual one.
