@@ -231,9 +231,7 @@ fn workers_that_fail_together_are_one_failure() {
 #[test]
 fn a_delay_notice_and_the_expiry_come_in_time_though_the_destination_is_dead() {
     let mut s = schedule();
-    enter(&mut s, 0, &[to(0, "dead", 0), to(1, "held", 0)]);
-    s.hold(id(0));
-    s.release(id(0));
+    enter(&mut s, 0, &[to(0, "dead", 0), to(1, "slow", 0)]);
     s.finish_first_attempts();
     assert_eq!(s.notices(at(4 * HOUR - 1), 10), []);
     let notice = s.notices(at(4 * HOUR), 10).remove(0);
@@ -252,11 +250,20 @@ fn a_delay_notice_and_the_expiry_come_in_time_though_the_destination_is_dead() {
 }
 
 /// What the tests need and the program does not.
-trait Deferred {
+trait Shortcuts {
     fn finish_first_attempts(&mut self);
+    fn operate(&mut self, n: u64, next: Next);
 }
 
-impl Deferred for Schedule {
+impl Shortcuts for Schedule {
+    /// Does the same to all recipients of a message, as the operator.
+    fn operate(&mut self, n: u64, next: Next) {
+        let work = self.claim(id(n)).unwrap();
+        let all: Vec<_> = work.recipients.iter().map(|i| (*i, next.clone())).collect();
+        self.finish(&work, &all);
+        self.check().unwrap();
+    }
+
     /// Attempts whatever is due at second 1, and defers it for a long time.
     fn finish_first_attempts(&mut self) {
         for d in self.ready(at(1)) {
@@ -275,11 +282,11 @@ impl Deferred for Schedule {
 fn held_recipients_neither_expire_nor_are_attempted_until_released() {
     let mut s = schedule();
     enter(&mut s, 0, &[to(0, "a", 0)]);
-    assert!(s.hold(id(0)));
+    s.operate(0, Next::Hold);
     assert_eq!(s.get(id(0)).unwrap().recipients[0].standing, Standing::Held);
     assert_eq!((s.next_due(), s.counts().held), (None, 1));
     assert_eq!(s.notices(at(9 * DAY), 10), []);
-    assert!(s.release(id(0)));
+    s.operate(0, Next::Retry { at: at(0) });
     assert_eq!(
         s.notices(at(9 * DAY), 10),
         [],
@@ -339,23 +346,22 @@ fn a_message_in_flight_is_refused_to_the_operator_with_a_clear_answer() {
     let mut s = schedule();
     enter(&mut s, 0, &[to(0, "a", 0), to(1, "b", 0)]);
     let work = s.take("a", at(1)).unwrap();
-    assert_eq!(s.remove(id(0)), Err(Refused::InFlight));
+    assert_eq!(s.claim(id(0)), Err(Refused::InFlight));
     s.put_back(&work, at(1));
     let claimed = s.claim(id(0)).unwrap();
     assert_eq!(claimed.recipients, [0, 1]);
     assert_eq!(s.take("b", at(1)), None, "the operator has it");
     s.finish(&claimed, &close(&claimed.recipients));
-    assert_eq!(s.remove(id(0)), Err(Refused::Unknown));
+    assert_eq!(s.claim(id(0)), Err(Refused::Unknown));
     s.check().unwrap();
 }
 
 #[test]
-fn a_hold_during_an_attempt_counts_when_the_attempt_is_over() {
+fn an_attempt_may_end_in_a_hold() {
     let mut s = schedule();
     enter(&mut s, 0, &[to(0, "a", 0)]);
     let work = s.take("a", at(1)).unwrap();
-    s.hold(id(0));
-    s.finish(&work, &[(0, Next::Retry { at: at(2) })]);
+    s.finish(&work, &[(0, Next::Hold)]);
     assert_eq!(s.ready(at(10)), []);
     assert_eq!(s.get(id(0)).unwrap().recipients[0].standing, Standing::Held);
     s.check().unwrap();
@@ -458,7 +464,7 @@ mod random_use {
                     7 => s.leave(d),
                     8 => s.destination_failed(d, "down", at(now)),
                     9 => s.destination_ok(d),
-                    10 => { if n > 5 { s.hold(id(n)) } else { s.release(id(n)) }; }
+                    10 => works.extend(s.claim(id(n))),
                     11 => works.extend(s.notices(at(now), 2)),
                     12 => { s.retry_now(id(n), at(now)); now += n * n * n * 600; }
                     _ => {}

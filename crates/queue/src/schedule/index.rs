@@ -314,11 +314,15 @@ impl Schedule {
         match work.purpose {
             Purpose::Attempt => r.tried = true,
             Purpose::DelayNotice => r.noticed = true,
-            Purpose::Expiry | Purpose::Operator => {}
+            Purpose::Operator => r.tried &= !r.held,
+            Purpose::Expiry => {}
         }
         match next {
             Some(Next::Closed) => return false,
-            Some(Next::Retry { at }) => r.due = *at,
+            Some(Next::Retry { at }) => {
+                r.held &= work.purpose != Purpose::Operator;
+                r.due = *at;
+            }
             Some(Next::Move { destination, at }) => {
                 r.destination = self.intern(destination);
                 r.due = *at;

@@ -33,6 +33,7 @@ use posthaste_world::Timestamp;
 
 use crate::backoff::Intervals;
 use crate::id::QueueId;
+use crate::invariants;
 
 use destination::Destination;
 pub use list::{Counts, Listed, ListedDestination, ListedRecipient, Standing};
@@ -110,7 +111,7 @@ pub enum Purpose {
     DelayNotice,
     /// Give up: tell the sender and close the recipients.
     Expiry,
-    /// The operator asked for something that no attempt may run into (delete, bounce).
+    /// The operator asked for something that no attempt may run into (hold, release, delete …).
     Operator,
 }
 
@@ -132,7 +133,8 @@ pub struct Work {
 pub enum Next {
     /// It has its final outcome, durably.
     Closed,
-    /// Not before `at`. With `at` = now it waits for its destination only.
+    /// Not before `at`. With `at` = now it waits for its destination only. After work of the
+    /// operator this also ends a hold; what is due is attempted before its age counts again.
     Retry {
         /// Not before this time.
         at: Timestamp,
@@ -144,7 +146,7 @@ pub enum Next {
         /// Not before this time.
         at: Timestamp,
     },
-    /// Held until it is released.
+    /// Held until the operator claims it and lets it go.
     Hold,
     /// As before.
     Unchanged,
@@ -294,6 +296,10 @@ impl Schedule {
                 self.refresh(d);
             }
         }
+        debug_assert_eq!(
+            invariants::bounds_kept("workers", self.counts.workers, self.settings.workers),
+            Ok(())
+        );
         started
     }
 
@@ -433,7 +439,7 @@ impl Schedule {
     }
 
     /// Takes a whole message for the operator, held recipients too, so that nobody attempts it
-    /// while its end is made durable. Ends with [`Schedule::finish`] or [`Schedule::put_back`].
+    /// while what it asked for is made durable. Ends with [`Schedule::finish`] or [`Schedule::put_back`].
     ///
     /// # Errors
     /// See [`Refused`].
@@ -445,31 +451,6 @@ impl Schedule {
         }
         self.hand_to_clerk(slot, Purpose::Operator, |_| true)
             .ok_or(Refused::Unknown)
-    }
-
-    /// Forgets a message.
-    ///
-    /// # Errors
-    /// See [`Refused`].
-    pub fn remove(&mut self, id: QueueId) -> Result<(), Refused> {
-        let work = self.claim(id)?;
-        self.end(&work, None, |_| Some(&Next::Closed));
-        Ok(())
-    }
-
-    /// Holds all recipients of a message until [`Schedule::release`]; those in somebody's hands from
-    /// the moment they are back. False when it is not known.
-    pub fn hold(&mut self, id: QueueId) -> bool {
-        self.edit_all(id, |r| r.held = true)
-    }
-
-    /// Ends a hold. What is due is attempted before its age counts again. False when the message is
-    /// not known.
-    pub fn release(&mut self, id: QueueId) -> bool {
-        self.edit_all(id, |r| {
-            r.tried &= !r.held;
-            r.held = false;
-        })
     }
 
     /// Makes the recipients that wait due now, and their destinations open for a probe. False when
