@@ -1,12 +1,32 @@
-//! The sending end of a dialogue.
+//! The sending end of a dialogue (RFC 5321 §3 and §4.5.3.2, RFC 2920, RFC 2033).
+//!
+//! A transaction is a plan (MAIL, RCPT…, DATA) of which a cursor says what is sent; every command
+//! sent adds to the queue of replies owed, [`Expect`], and every reply is read as the answer to
+//! its front. PIPELINING is only how far the cursor may run ahead of that queue.
+//!
+//! Invariants:
+//! - Each transaction begun ends with exactly one [`Event::Finished`], one outcome a recipient,
+//!   also when the connection is lost; a loss before the final dot is told from one after it.
+//! - `Accepted` is said only for a 2yz that came after the final dot was wholly written.
+//! - No bare CR, bare LF or NUL is ever sent, and only `end_body` writes CRLF.CRLF.
+//! - Input is never thrown away because of an error (RFC 2920 §3.1).
+//!
+//! Not here: which peer to talk to, retrying, STARTTLS, AUTH, waiting.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::Dialect;
 use crate::address::{ForwardPath, ReversePath};
+use crate::buffer::{Input, Output};
 use crate::extension::{BodyType, Extensions};
-use crate::reply::Reply;
+use crate::limits;
+use crate::reply::{PartialReply, Reply, push_display};
+
+mod exchange;
+mod replies;
+
+use exchange::Exchange;
 
 /// How a session behaves.
 #[derive(Debug, Clone)]
@@ -53,7 +73,23 @@ impl Unsuitable {
     /// The failure as a reply, for the recipient's report.
     #[must_use]
     pub fn reply(&self) -> Reply {
-        todo!()
+        match self {
+            Unsuitable::NeedsEightBitMime => Reply::new(
+                554,
+                (5, 6, 3),
+                "8-bit message, and the next hop lacks 8BITMIME",
+            ),
+            Unsuitable::NeedsSmtpUtf8 => Reply::new(
+                553,
+                (5, 6, 7),
+                "Non-ASCII addresses, and the next hop lacks SMTPUTF8",
+            ),
+            Unsuitable::TooLarge { limit } => {
+                let text = format!("Message is larger than the next hop's limit of {limit} octets");
+                Reply::new(552, (5, 3, 4), text)
+            }
+            Unsuitable::NotReady => Reply::local_error(),
+        }
     }
 }
 
@@ -117,6 +153,8 @@ pub enum Closed {
     ShuttingDown(Reply),
     /// The peer said what is no reply, or one nobody asked for; a temporary failure.
     Malformed(Malformed),
+    /// The content held a bare CR, a bare LF or NUL: it was not sent whole and never ended.
+    Unsendable,
 }
 
 /// What was wrong with what the peer said.
@@ -155,90 +193,251 @@ pub enum Expect {
     Quit,
 }
 
-/// The sending end of a dialogue. Loop: write `output`; take events with [`next`](Self::next)
-/// until `None`; while [`wants_input`](Self::wants_input), read into `input_space`.
+/// What the session as a whole is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Greeting and hello.
+    Opening,
+    /// Transactions may be begun.
+    Ready,
+    /// QUIT is said or to be said.
+    Quitting,
+    /// Over.
+    Closed,
+}
+
+/// The sending end of a dialogue. Loop: take events with [`next`](Self::next) until `None`, do
+/// what they ask; write [`output`](Self::output); while [`wants_input`](Self::wants_input), read
+/// into [`input_space`](Self::input_space).
 #[derive(Debug)]
 pub struct Session {
+    settings: Settings,
+    input: Input,
+    output: Output,
+    state: State,
+    extensions: Extensions,
     expected: VecDeque<Expect>,
+    partial: PartialReply,
+    events: VecDeque<Event>,
+    /// Transactions begun and not finished; only the last may have commands left to send.
+    exchanges: VecDeque<Exchange>,
+    /// A transaction of ours ended without end-of-data, and the peer does not know it.
+    unreset: bool,
+    /// The driver asked for RSET.
+    reset_asked: bool,
+    peer_closed: bool,
 }
 
 impl Session {
     /// A new dialogue; it waits for the greeting.
     #[must_use]
-    pub fn new(_settings: Settings) -> Session {
-        todo!()
+    pub fn new(settings: Settings) -> Session {
+        Session {
+            settings,
+            input: Input::new(),
+            output: Output::default(),
+            state: State::Opening,
+            extensions: Extensions::default(),
+            expected: VecDeque::from([Expect::Greeting]),
+            partial: PartialReply::default(),
+            events: VecDeque::new(),
+            exchanges: VecDeque::new(),
+            unreset: false,
+            reset_asked: false,
+            peer_closed: false,
+        }
     }
+
     /// Takes octets from the peer (copies).
-    pub fn receive(&mut self, _octets: &[u8]) {
-        todo!()
+    pub fn receive(&mut self, octets: &[u8]) {
+        self.input.push(octets);
     }
-    /// Room to read into: never empty while the session wants input.
+
+    /// Room to read into: never empty.
     pub fn input_space(&mut self) -> &mut [u8] {
-        todo!()
+        self.input.space()
     }
+
     /// Says how much of [`input_space`](Self::input_space) was filled.
-    pub fn input_filled(&mut self, _n: usize) {
-        todo!()
+    pub fn input_filled(&mut self, n: usize) {
+        self.input.filled(n, limits::INPUT_COMMANDS);
     }
+
     /// Whether there is no event until more octets come from the peer (it may still want
     /// `begin`, `body` or `quit` from the driver).
     pub fn wants_input(&mut self) -> bool {
-        todo!()
+        self.advance();
+        self.events.is_empty() && self.state != State::Closed
     }
+
     /// The next event, if there is one now.
     #[expect(clippy::should_implement_trait, reason = "None is not the end")]
     pub fn next(&mut self) -> Option<Event> {
-        todo!()
+        self.advance();
+        self.events.pop_front()
     }
+
     /// Whether [`begin`](Self::begin) is allowed now: after `Ready`, when no transaction is open
     /// but for one whose final reply is owed.
     #[must_use]
     pub fn can_begin(&self) -> bool {
-        todo!()
+        self.state == State::Ready
+            && self.exchanges.len() < limits::TRANSACTIONS_IN_FLIGHT
+            && self.exchanges.iter().all(Exchange::is_sent)
     }
+
     /// Begins a transaction. Allowed while the last final dot's reply is still owed (RFC 2920
-    /// §3.1): then at most [`crate::limits::TRANSACTIONS_IN_FLIGHT`] are open.
-    pub fn begin(&mut self, _transaction: Transaction) -> Result<(), Unsuitable> {
-        todo!()
+    /// §3.1): then at most [`limits::TRANSACTIONS_IN_FLIGHT`] are open. Without PIPELINING its
+    /// commands wait for that reply.
+    ///
+    /// # Errors
+    /// Nothing of it was sent, and no event will follow.
+    pub fn begin(&mut self, transaction: Transaction) -> Result<(), Unsuitable> {
+        if !self.can_begin() || transaction.recipients.is_empty() {
+            return Err(Unsuitable::NotReady);
+        }
+        if transaction.body == BodyType::EightBitMime && !self.extensions.eight_bit_mime {
+            return Err(Unsuitable::NeedsEightBitMime);
+        }
+        if transaction.needs_utf8() && !self.extensions.smtp_utf8 {
+            return Err(Unsuitable::NeedsSmtpUtf8);
+        }
+        if let (Some(Some(limit)), Some(size)) = (self.extensions.size, transaction.size)
+            && size > limit
+        {
+            return Err(Unsuitable::TooLarge { limit });
+        }
+        let reset_first = std::mem::take(&mut self.unreset);
+        self.exchanges
+            .push_back(Exchange::new(transaction, reset_first));
+        self.pump();
+        Ok(())
     }
+
     /// Appends content (lines ending with CRLF, split anywhere), dot-stuffed, to `output`. Only
-    /// after `SendBody`. Write `output` away between calls: it is not bounded otherwise.
-    pub fn body(&mut self, _octets: &[u8]) {
-        todo!()
+    /// after `SendBody`, else it does nothing. Write `output` away between calls: it is not
+    /// bounded otherwise. A bare CR, bare LF or NUL ends the session: [`Closed::Unsendable`].
+    pub fn body(&mut self, octets: &[u8]) {
+        let Some(stuffer) = self.exchanges.back_mut().and_then(Exchange::stuffer) else {
+            return;
+        };
+        if stuffer.push(octets, self.output.append()).is_err() {
+            self.unsendable();
+        }
     }
+
     /// Ends the content with the final dot (and a CRLF before it if the content lacks it).
     pub fn end_body(&mut self) {
-        todo!()
+        let Some(exchange) = self.exchanges.back_mut() else {
+            return;
+        };
+        let Some(stuffer) = exchange.stuffer() else {
+            return;
+        };
+        if stuffer.finish(self.output.append()).is_err() {
+            return self.unsendable();
+        }
+        let position = self.output.position();
+        exchange.dot_said(position, self.settings.dialect, &mut self.expected);
     }
-    /// Sends RSET; [`Event::ResetDone`] follows. Only between transactions.
+
+    /// Sends RSET; [`Event::ResetDone`] follows. Only between transactions, else it does nothing.
     pub fn reset(&mut self) {
-        todo!()
+        if self.state == State::Ready && self.exchanges.is_empty() && !self.reset_asked {
+            self.reset_asked = true;
+            self.unreset = false;
+            self.say("RSET", Expect::Rset);
+        }
     }
-    /// Sends QUIT; `Closed` follows. Only between transactions.
+
+    /// Sends QUIT; `Closed` follows. Only between transactions, else it does nothing. After
+    /// `Refused` the session says QUIT by itself.
     pub fn quit(&mut self) {
-        todo!()
+        if self.state == State::Ready && self.exchanges.is_empty() {
+            self.state = State::Quitting;
+            self.say("QUIT", Expect::Quit);
+        }
     }
+
     /// What is to be written to the peer.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        todo!()
+        self.output.octets()
     }
+
     /// Says how much of [`output`](Self::output) was written.
-    pub fn wrote(&mut self, _n: usize) {
-        todo!()
+    pub fn wrote(&mut self, n: usize) {
+        self.output.wrote(n);
     }
-    /// The peer closed its end, or the driver lost patience with it.
+
+    /// The peer closed its end, or the driver lost patience with it. What the peer said before is
+    /// still heard; then open transactions finish as lost.
     pub fn peer_closed(&mut self) {
-        todo!()
+        self.peer_closed = true;
     }
+
     /// How long to wait for the peer now (RFC 5321 §4.5.3.2).
     #[must_use]
     pub fn patience(&self) -> Duration {
-        todo!()
+        match self.expected.front() {
+            Some(Expect::Greeting | Expect::Ehlo | Expect::Helo) => limits::GREETING_PATIENCE,
+            Some(Expect::Mail) => limits::MAIL_PATIENCE,
+            Some(Expect::Rcpt(_)) => limits::RCPT_PATIENCE,
+            Some(Expect::Data) => limits::DATA_PATIENCE,
+            Some(Expect::EndOfData | Expect::EndOfDataFor(_)) => limits::END_OF_DATA_PATIENCE,
+            Some(Expect::Rset | Expect::Quit) => limits::QUIT_PATIENCE,
+            None => limits::BODY_PATIENCE,
+        }
     }
+
     /// Replies owed by the peer, in order.
     #[must_use]
     pub fn expected(&self) -> &VecDeque<Expect> {
         &self.expected
+    }
+
+    /// Says a command and notes the reply it will get.
+    fn say(&mut self, command: &str, expect: Expect) {
+        push_display(self.output.append(), format_args!("{command}\r\n"));
+        self.expected.push_back(expect);
+    }
+
+    /// Says EHLO, HELO or LHLO; a name from a careless configuration cannot break the line.
+    fn say_hello(&mut self, verb: &str, expect: Expect) {
+        let name = &self.settings.hello_name;
+        let name: String = name.chars().filter(|c| c.is_ascii_graphic()).collect();
+        self.say(&format!("{verb} {name}"), expect);
+    }
+
+    /// Sends what may be sent of the last transaction: all at once with PIPELINING, as far as
+    /// [`limits::PIPELINED_COMMANDS`] allows, else one command a reply.
+    fn pump(&mut self) {
+        let ahead = if self.extensions.pipelining {
+            limits::PIPELINED_COMMANDS
+        } else {
+            1
+        };
+        let Some(exchange) = self.exchanges.back_mut() else {
+            return;
+        };
+        while self.expected.len() < ahead {
+            let Some(expect) = exchange.say_next(&self.extensions, self.output.append()) else {
+                return;
+            };
+            self.expected.push_back(expect);
+        }
+    }
+}
+
+impl Transaction {
+    /// Whether an address or the content asks for SMTPUTF8 (RFC 6531 §3.4).
+    fn needs_utf8(&self) -> bool {
+        let mut mailboxes = self.recipients.iter().map(ForwardPath::mailbox);
+        self.smtp_utf8
+            || self
+                .reverse_path
+                .mailbox()
+                .is_some_and(|mailbox| mailbox.needs_utf8())
+            || mailboxes.any(|mailbox| mailbox.is_some_and(|mailbox| mailbox.needs_utf8()))
     }
 }

@@ -1,4 +1,9 @@
 //! What a peer offers after EHLO, and the parameters that go with it.
+//!
+//! Not here: what *we* offer; that is [`crate::server::Offered`].
+
+use crate::limits;
+use crate::reply::Reply;
 
 /// The `BODY=` parameter of MAIL (RFC 6152 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -8,6 +13,38 @@ pub enum BodyType {
     SevenBit,
     /// `BODY=8BITMIME`.
     EightBitMime,
+}
+
+impl BodyType {
+    /// Parses the value, in any case.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<BodyType> {
+        if value.eq_ignore_ascii_case("7BIT") {
+            Some(BodyType::SevenBit)
+        } else if value.eq_ignore_ascii_case("8BITMIME") {
+            Some(BodyType::EightBitMime)
+        } else {
+            None
+        }
+    }
+}
+
+/// A SIZE value: 1 to 20 digits (RFC 1870 §6), which may be more than a `u64` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SizeValue(u64);
+
+impl SizeValue {
+    pub(crate) fn parse(digits: &str) -> Option<SizeValue> {
+        let well_formed = !digits.is_empty()
+            && digits.len() <= limits::SIZE_DIGITS
+            && digits.bytes().all(|c| c.is_ascii_digit());
+        // Only overflow is left to fail, and more than u64::MAX is as good as u64::MAX.
+        well_formed.then(|| SizeValue(digits.parse().unwrap_or(u64::MAX)))
+    }
+
+    pub(crate) fn octets(self) -> u64 {
+        self.0
+    }
 }
 
 /// What a peer said it can do (client side).
@@ -27,4 +64,82 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtp_utf8: bool,
+}
+
+impl Extensions {
+    /// Reads a positive reply to EHLO or LHLO (RFC 5321 §4.1.1.1): keywords in any case, unknown
+    /// ones ignored.
+    #[must_use]
+    pub fn from_ehlo(reply: &Reply) -> Extensions {
+        let mut extensions = Extensions {
+            extended: true,
+            ..Extensions::from_helo(reply)
+        };
+        for line in reply.lines().skip(1) {
+            let mut words = line.split_ascii_whitespace();
+            if let Some(keyword) = words.next() {
+                extensions.learn(keyword, words.next());
+            }
+        }
+        extensions
+    }
+
+    /// Reads a positive reply to HELO.
+    #[must_use]
+    pub fn from_helo(reply: &Reply) -> Extensions {
+        let first = reply.lines().next().unwrap_or_default();
+        let name = first.split_ascii_whitespace().next().unwrap_or_default();
+        Extensions {
+            name: name.into(),
+            ..Extensions::default()
+        }
+    }
+
+    fn learn(&mut self, keyword: &str, parameter: Option<&str>) {
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+        if is("PIPELINING") {
+            self.pipelining = true;
+        } else if is("SIZE") {
+            let limit = parameter.and_then(SizeValue::parse).map(SizeValue::octets);
+            self.size = Some(limit.filter(|limit| *limit > 0));
+        } else if is("8BITMIME") {
+            self.eight_bit_mime = true;
+        } else if is("ENHANCEDSTATUSCODES") {
+            self.enhanced_status_codes = true;
+        } else if is("SMTPUTF8") {
+            self.smtp_utf8 = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_read_in_any_case_and_unknown_ones_ignored() {
+        let wire =
+            b"250-mx.example.org hello\r\n250-pipelining\r\n250-SIZE 1000\r\n250-X-NEW a b\r\n\
+            250-8BITMIME\r\n250 \r\n";
+        let extensions = Extensions::from_ehlo(&Reply::parse(wire).unwrap());
+        assert_eq!(
+            extensions,
+            Extensions {
+                extended: true,
+                name: "mx.example.org".into(),
+                pipelining: true,
+                size: Some(Some(1000)),
+                eight_bit_mime: true,
+                ..Extensions::default()
+            }
+        );
+    }
+
+    #[test]
+    fn a_size_without_a_useful_number_is_no_limit() {
+        for line in ["SIZE", "SIZE 0", "SIZE x", "SIZE 123456789012345678901"] {
+            let reply = Reply::plain(250, format!("x\n{line}"));
+            assert_eq!(Extensions::from_ehlo(&reply).size, Some(None), "{line}");
+        }
+    }
 }

@@ -1,13 +1,37 @@
-//! The receiving end of a dialogue.
+//! The receiving end of a dialogue (RFC 5321 §3 and §4, RFC 2033).
+//!
+//! The session owns protocol order: what may come when, and what is said if it comes otherwise.
+//! Its driver owns the decisions: each event that is a *question* is answered exactly once, and
+//! the class of the answer moves the dialogue on (2yz and 3yz accept, 4yz and 5yz leave it where
+//! it was). One question is open at a time; the next command is not parsed before its answer, so
+//! replies keep their order and those of a pipelined group leave in one write.
+//!
+//! Invariants:
+//! - Only an [`Accepted`] makes a 2yz to the final dot.
+//! - Only CRLF.CRLF ends a message. One that holds a bare CR, a bare LF or NUL, or is too large,
+//!   is read to its end, refused, and the dialogue goes on.
+//! - How input is cut into pieces never changes the output.
+//! - An idle session holds one buffer of [`limits::INPUT_IDLE`] octets; none grows above
+//!   [`limits::INPUT_BODY`] by what a peer sends.
+//!
+//! Not here: STARTTLS, AUTH, BDAT and DSN (502, 555 and not announced); reading from sockets;
+//! waiting; and whether anything should be accepted.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Dialect;
-use crate::address::{ForwardPath, ReversePath};
-use crate::extension::BodyType;
+use crate::buffer::{Input, Output};
+use crate::limits;
 use crate::reply::Reply;
+
+mod commands;
+mod data;
+
+pub use crate::command::{Hello, Mail, Rcpt};
+
+use data::{Data, Headers};
 
 /// How a session behaves; shared by the sessions of a listener.
 #[derive(Debug, Clone)]
@@ -20,7 +44,8 @@ pub struct Settings {
     pub message_size: u64,
     /// Most recipients a transaction may have (RFC 5321 §4.5.3.1.8 asks for at least 100).
     pub recipients: usize,
-    /// Refused commands before 421.
+    /// Errors of protocol (500 to 504, 555) before 421. What the driver refuses is not counted,
+    /// nor what fails only because a command before it in a pipelined group was refused.
     pub errors: u32,
     /// What EHLO announces.
     pub extensions: Offered,
@@ -52,7 +77,10 @@ pub struct Offered {
 
 impl Default for Offered {
     fn default() -> Self {
-        Offered { pipelining: true, smtp_utf8: false }
+        Offered {
+            pipelining: true,
+            smtp_utf8: false,
+        }
     }
 }
 
@@ -81,39 +109,6 @@ pub enum Event<'a> {
     Reset(Reset),
     /// Notification, the last: send what `output` still holds, then close.
     Closed(Closed),
-}
-
-/// EHLO, HELO or LHLO.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
-    /// The argument as it came (printable octets; others refused with 501).
-    pub name: Box<str>,
-    /// EHLO or LHLO, not HELO.
-    pub extended: bool,
-    /// Whether the argument is a domain or address literal (RFC 5321 §4.1.1.1). A malformed one
-    /// is the driver's to judge (RFC 5321 §4.1.4).
-    pub well_formed: bool,
-}
-
-/// MAIL FROM and its parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// The reverse-path.
-    pub reverse_path: ReversePath,
-    /// `SIZE=` (RFC 1870 §6), octets. At most `Settings::message_size` (a larger one is refused
-    /// before this event).
-    pub size: Option<u64>,
-    /// `BODY=` (RFC 6152).
-    pub body: BodyType,
-    /// `SMTPUTF8` (RFC 6531 §3.4).
-    pub smtp_utf8: bool,
-}
-
-/// RCPT TO and its parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rcpt {
-    /// The forward-path.
-    pub forward_path: ForwardPath,
 }
 
 /// Why a transaction ended without a message.
@@ -151,7 +146,9 @@ impl Accepted {
     /// Makes it: the caller promises that the message is on stable storage. There is one caller.
     #[must_use]
     pub fn promise(text: impl Into<Cow<'static, str>>) -> Accepted {
-        Accepted { reply: Reply::new(250, (2, 0, 0), text) }
+        Accepted {
+            reply: Reply::new(250, (2, 0, 0), text),
+        }
     }
 
     /// The reply the peer will get: for the log.
@@ -161,84 +158,330 @@ impl Accepted {
     }
 }
 
+/// What is known and not yet told to the driver.
+#[derive(Debug)]
+enum Pending {
+    Connected,
+    Hello(Hello),
+    Mail(Mail),
+    Rcpt(Rcpt),
+    Data,
+    /// So many octets at the start of the input, and where that leaves the header block.
+    Body(usize, Headers),
+    HeadersEnd,
+    EndOfData,
+    Reset(Reset),
+    Closed(Closed),
+}
+
+/// The question that waits for its answer, and what its answer needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Connected,
+    Hello { extended: bool },
+    Mail { smtp_utf8: bool },
+    Rcpt,
+    Data,
+    EndOfData,
+}
+
+/// What the next octets are.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing is read before the greeting is answered.
+    Greeting,
+    /// A command line.
+    Command,
+    /// The rest of a spoiled command line, and what to say at its end.
+    SkipLine {
+        after_cr: bool,
+        reply: Option<Reply>,
+    },
+    /// A message.
+    Data(Data),
+    /// Of no interest.
+    Closed,
+}
+
+/// MAIL was accepted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Transaction {
+    accepted: usize,
+    refused: usize,
+    smtp_utf8: bool,
+}
+
 /// The receiving end of a dialogue. Loop: while [`wants_input`](Self::wants_input), write
-/// `output` and read into `input_space`; then [`next`](Self::next), and answer if it is a question.
+/// [`output`](Self::output) and read into [`input_space`](Self::input_space); then take
+/// [`next`](Self::next), and answer if it is a question. The crate's documentation shows it.
 #[derive(Debug)]
 pub struct Session {
     settings: Arc<Settings>,
+    input: Input,
+    output: Output,
+    phase: Phase,
+    pending: Option<Pending>,
+    asked: Option<Asked>,
+    /// A hello was accepted.
+    greeted: bool,
+    /// The greeting was a refusal (RFC 5321 §3.1): only QUIT is left.
+    turned_away: bool,
+    transaction: Option<Transaction>,
+    /// The last MAIL was refused.
+    mail_refused: bool,
+    errors: u32,
+    greeting_written: bool,
+    early_talker: bool,
+    peer_closed: bool,
 }
 
 impl Session {
     /// A new dialogue; its first event is [`Event::Connected`].
     #[must_use]
     pub fn new(settings: impl Into<Arc<Settings>>) -> Session {
-        Session { settings: settings.into() }
+        Session {
+            settings: settings.into(),
+            input: Input::new(),
+            output: Output::default(),
+            phase: Phase::Greeting,
+            pending: Some(Pending::Connected),
+            asked: None,
+            greeted: false,
+            turned_away: false,
+            transaction: None,
+            mail_refused: false,
+            errors: 0,
+            greeting_written: false,
+            early_talker: false,
+            peer_closed: false,
+        }
     }
+
     /// Takes octets from the peer (copies; see [`input_space`](Self::input_space)).
-    pub fn receive(&mut self, _octets: &[u8]) {
-        todo!()
+    pub fn receive(&mut self, octets: &[u8]) {
+        self.early_talker |= !self.greeting_written && !octets.is_empty();
+        self.input.push(octets);
     }
-    /// Room to read into: never empty while the session wants input.
+
+    /// Room to read into: never empty.
     pub fn input_space(&mut self) -> &mut [u8] {
-        todo!()
+        self.input.space()
     }
+
     /// Says how much of [`input_space`](Self::input_space) was filled.
-    pub fn input_filled(&mut self, _n: usize) {
-        todo!()
+    pub fn input_filled(&mut self, n: usize) {
+        self.early_talker |= !self.greeting_written && n > 0;
+        let most = match self.phase {
+            Phase::Data(_) => limits::INPUT_BODY,
+            _ => limits::INPUT_COMMANDS,
+        };
+        self.input.filled(n, most);
     }
-    /// Whether there is no event until more octets come.
+
+    /// Whether there is no event until more octets come. Never while a question is open.
     pub fn wants_input(&mut self) -> bool {
-        todo!()
+        self.advance();
+        self.asked.is_none() && self.pending.is_none() && !matches!(self.phase, Phase::Closed)
     }
+
     /// The next event; `None` once closed (or while the session wants input or an answer).
-    #[expect(clippy::should_implement_trait, reason = "it lends, which Iterator cannot")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it lends, which Iterator cannot"
+    )]
     pub fn next(&mut self) -> Option<Event<'_>> {
-        todo!()
+        self.advance();
+        let (asked, event) = match self.pending.take()? {
+            Pending::Connected => (Some(Asked::Connected), Event::Connected),
+            Pending::Hello(hello) => (
+                Some(Asked::Hello {
+                    extended: hello.extended,
+                }),
+                Event::Hello(hello),
+            ),
+            Pending::Mail(mail) => (
+                Some(Asked::Mail {
+                    smtp_utf8: mail.smtp_utf8,
+                }),
+                Event::Mail(mail),
+            ),
+            Pending::Rcpt(rcpt) => (Some(Asked::Rcpt), Event::Rcpt(rcpt)),
+            Pending::Data => (Some(Asked::Data), Event::Data),
+            Pending::Body(len, headers) => return Some(Event::Body(self.lend_body(len, headers))),
+            Pending::HeadersEnd => (None, Event::HeadersEnd),
+            Pending::EndOfData => (Some(Asked::EndOfData), Event::EndOfData),
+            Pending::Reset(reset) => (None, Event::Reset(reset)),
+            Pending::Closed(why) => (None, Event::Closed(why)),
+        };
+        self.asked = asked;
+        Some(event)
     }
-    /// Answers the open question, exactly once. The class decides: 2yz and 3yz accept. For
-    /// `EndOfData` use [`answer_data`](Self::answer_data): a 2yz here becomes 451.
-    pub fn answer(&mut self, _reply: Reply) {
-        todo!()
+
+    /// Answers the open question, exactly once; without one it does nothing. The class decides:
+    /// 2yz and 3yz accept. 421 and 521 end the dialogue. For [`Event::EndOfData`] use
+    /// [`answer_data`](Self::answer_data): here a 2yz to it becomes 451.
+    pub fn answer(&mut self, reply: Reply) {
+        let Some(asked) = self.asked.take() else {
+            return;
+        };
+        let accepts = reply.is_positive() || reply.is_intermediate();
+        match asked {
+            Asked::EndOfData => return self.end_transaction(&refusal(reply)),
+            Asked::Hello { extended } if accepts => self.say_hello(extended),
+            Asked::Data if accepts => self.say(&Reply::start_input()),
+            _ => self.say(&reply),
+        }
+        if reply.closes() {
+            return self.finish(Closed::Ours);
+        }
+        match asked {
+            Asked::Connected => {
+                self.turned_away = !accepts;
+                self.phase = Phase::Command;
+            }
+            Asked::Hello { .. } if accepts => {
+                self.greeted = true;
+                if self.transaction.take().is_some() {
+                    self.pending = Some(Pending::Reset(Reset::Hello));
+                }
+            }
+            Asked::Mail { smtp_utf8 } if accepts => {
+                self.mail_refused = false;
+                self.transaction = Some(Transaction {
+                    smtp_utf8,
+                    ..Transaction::default()
+                });
+            }
+            Asked::Rcpt => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.accepted += usize::from(accepts);
+                    transaction.refused += usize::from(!accepts);
+                }
+            }
+            Asked::Data if accepts => self.phase = Phase::Data(Data::new()),
+            Asked::Mail { .. } => self.mail_refused = true,
+            Asked::Hello { .. } | Asked::Data | Asked::EndOfData => {}
+        }
     }
-    /// Answers [`Event::EndOfData`].
-    pub fn answer_data(&mut self, _answer: Result<Accepted, Reply>) {
-        todo!()
+
+    /// Answers [`Event::EndOfData`]; without it open it does nothing. In LMTP the answer holds
+    /// for every accepted recipient, and is said once for each (RFC 2033 §4.2).
+    pub fn answer_data(&mut self, answer: Result<Accepted, Reply>) {
+        if self.asked != Some(Asked::EndOfData) {
+            return;
+        }
+        self.asked = None;
+        let reply = match answer {
+            Ok(accepted) => accepted.reply,
+            Err(reply) => refusal(reply),
+        };
+        self.end_transaction(&reply);
     }
-    /// Ends the dialogue from our side with a 421 of the driver's (shutting down, timeout).
-    pub fn close(&mut self, _reply: Reply) {
-        todo!()
+
+    /// Ends the dialogue from our side with a 421 of the driver's (shutting down, timeout); it
+    /// also answers the open question, if there is one.
+    #[expect(clippy::needless_pass_by_value, reason = "a reply is given once")]
+    pub fn close(&mut self, reply: Reply) {
+        if !matches!(self.phase, Phase::Closed) {
+            self.say(&reply);
+            self.finish(Closed::Ours);
+        }
     }
+
     /// What is to be written to the peer.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        todo!()
+        self.output.octets()
     }
+
     /// Says how much of [`output`](Self::output) was written.
-    pub fn wrote(&mut self, _n: usize) {
-        todo!()
+    pub fn wrote(&mut self, n: usize) {
+        self.output.wrote(n);
+        self.greeting_written |=
+            !matches!(self.phase, Phase::Greeting) && self.output.octets().is_empty();
     }
-    /// The peer closed its end.
+
+    /// The peer closed its end. What it sent before is still heard.
     pub fn peer_closed(&mut self) {
-        todo!()
+        self.peer_closed = true;
     }
-    /// How long to wait for the peer now (RFC 5321 §4.5.3.2).
+
+    /// How long to wait for the peer now (RFC 5321 §4.5.3.2.7).
     #[must_use]
     pub fn patience(&self) -> Duration {
-        todo!()
+        limits::SERVER_PATIENCE
     }
+
     /// Whether a MAIL was accepted and its transaction is not over.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        todo!()
+        self.transaction.is_some()
     }
-    /// Whether the peer sent octets before our greeting was written (RFC 5321 §3.1, §4.3.1).
+
+    /// Whether the peer sent octets before our greeting was wholly written (it must wait for it:
+    /// RFC 5321 §3.1). What to do about it is the driver's matter.
     #[must_use]
     pub fn early_talker(&self) -> bool {
-        todo!()
+        self.early_talker
     }
+
     /// The settings it was made with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Works on the input until there is an event, or more input is needed.
+    fn advance(&mut self) {
+        while self.asked.is_none() && self.pending.is_none() {
+            let moved = match self.phase {
+                Phase::Greeting | Phase::Closed => return,
+                Phase::Command => self.read_command(),
+                Phase::SkipLine { .. } => self.skip_line(),
+                Phase::Data(_) => self.read_data(),
+            };
+            if !moved {
+                if self.peer_closed {
+                    self.finish(Closed::PeerClosed);
+                }
+                return;
+            }
+        }
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        reply.render(self.output.append());
+    }
+
+    /// The reply to a final dot, and the end of the transaction.
+    fn end_transaction(&mut self, reply: &Reply) {
+        let transaction = self.transaction.take().unwrap_or_default();
+        let times = match self.settings.dialect {
+            Dialect::Smtp => 1,
+            Dialect::Lmtp => transaction.accepted,
+        };
+        for _ in 0..times {
+            self.say(reply);
+        }
+        self.input.settle(limits::INPUT_COMMANDS);
+        self.phase = Phase::Command;
+        if reply.closes() {
+            self.finish(Closed::Ours);
+        }
+    }
+
+    fn finish(&mut self, why: Closed) {
+        self.phase = Phase::Closed;
+        self.asked = None;
+        self.pending = Some(Pending::Closed(why));
+    }
+}
+
+/// A reply that refuses: the driver's, unless it would accept without an [`Accepted`].
+fn refusal(reply: Reply) -> Reply {
+    if reply.is_transient() || reply.is_permanent() {
+        reply
+    } else {
+        Reply::local_error()
     }
 }

@@ -1,0 +1,381 @@
+//! Command lines (RFC 5321 §4.1.1): verb, argument, parameters.
+//!
+//! Liberal where RFC 5321 and common practice are: verbs and keywords in any case, blanks at the
+//! end of a line, one or more blanks after `FROM:` and `TO:` and between parameters. Strict
+//! where doubt would be dangerous: paths need their angle brackets, control octets are refused.
+//!
+//! Not here: whether a command may come now (`server`), and what a hello name is worth.
+
+use crate::address::{AddressError, Domain, ForwardPath, ReversePath, Utf8, split_path};
+use crate::extension::{BodyType, SizeValue};
+use crate::reply::Reply;
+
+/// The verb of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// HELO (RFC 5321 §4.1.1.1).
+    Helo,
+    /// EHLO (RFC 5321 §4.1.1.1).
+    Ehlo,
+    /// LHLO (RFC 2033 §4.1).
+    Lhlo,
+    /// MAIL (RFC 5321 §4.1.1.2).
+    Mail,
+    /// RCPT (RFC 5321 §4.1.1.3).
+    Rcpt,
+    /// DATA (RFC 5321 §4.1.1.4).
+    Data,
+    /// RSET (RFC 5321 §4.1.1.5).
+    Rset,
+    /// VRFY (RFC 5321 §4.1.1.6).
+    Vrfy,
+    /// EXPN (RFC 5321 §4.1.1.7).
+    Expn,
+    /// HELP (RFC 5321 §4.1.1.8).
+    Help,
+    /// NOOP (RFC 5321 §4.1.1.9).
+    Noop,
+    /// QUIT (RFC 5321 §4.1.1.10).
+    Quit,
+    /// A command we know by name and do not implement: 502.
+    NotImplemented,
+}
+
+/// Verbs that get 502 and not 500: extensions not offered, and RFC 5321 §F.6.
+const NOT_IMPLEMENTED: [&str; 9] = [
+    "STARTTLS", "AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML",
+];
+
+const VERBS: [(&str, Verb); 12] = [
+    ("MAIL", Verb::Mail),
+    ("RCPT", Verb::Rcpt),
+    ("DATA", Verb::Data),
+    ("EHLO", Verb::Ehlo),
+    ("HELO", Verb::Helo),
+    ("LHLO", Verb::Lhlo),
+    ("QUIT", Verb::Quit),
+    ("RSET", Verb::Rset),
+    ("NOOP", Verb::Noop),
+    ("HELP", Verb::Help),
+    ("VRFY", Verb::Vrfy),
+    ("EXPN", Verb::Expn),
+];
+
+/// Splits a line (without its CRLF) into verb and argument; the refusal is 500 for what is no
+/// command we know, 501 for a known one with control octets or broken UTF-8 in its argument.
+pub fn split(line: &[u8]) -> Result<(Verb, &str), Reply> {
+    let line = line.trim_ascii_end();
+    let end = line
+        .iter()
+        .position(|octet| *octet == b' ')
+        .unwrap_or(line.len());
+    let (word, argument) = line.split_at_checked(end).unwrap_or((line, &[]));
+    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let known = VERBS
+        .iter()
+        .find(|(name, _)| is(name))
+        .map(|(_, verb)| *verb);
+    let not_ours = || {
+        NOT_IMPLEMENTED
+            .into_iter()
+            .any(is)
+            .then_some(Verb::NotImplemented)
+    };
+    let Some(verb) = known.or_else(not_ours) else {
+        return Err(Reply::new(500, (5, 5, 2), "Command not recognized"));
+    };
+    if argument.iter().any(|octet| octet.is_ascii_control()) {
+        return Err(syntax("Control characters in argument"));
+    }
+    let argument = str::from_utf8(argument).map_err(|_| syntax("Argument is not UTF-8"))?;
+    Ok((verb, argument.trim_matches(' ')))
+}
+
+/// EHLO, HELO or LHLO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The argument as it came (no control octets; those are refused with 501).
+    pub name: Box<str>,
+    /// EHLO or LHLO, not HELO.
+    pub extended: bool,
+    /// Whether the argument is a domain or address literal (RFC 5321 §4.1.1.1). A malformed one
+    /// is the driver's to judge (RFC 5321 §4.1.4).
+    pub well_formed: bool,
+}
+
+impl Hello {
+    /// Parses the argument; only an empty one is refused.
+    pub fn parse(argument: &str, extended: bool) -> Result<Hello, Reply> {
+        if argument.is_empty() {
+            return Err(syntax("Say who you are: a domain or an address literal"));
+        }
+        let well_formed = Domain::parse(argument, Utf8::Refused).is_ok();
+        Ok(Hello {
+            name: argument.into(),
+            extended,
+            well_formed,
+        })
+    }
+}
+
+/// MAIL FROM and its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The reverse-path.
+    pub reverse_path: ReversePath,
+    /// `SIZE=` (RFC 1870 §6), octets, [`u64::MAX`] for more. At most `Settings::message_size` (a
+    /// larger one is refused before the driver sees it).
+    pub size: Option<u64>,
+    /// `BODY=` (RFC 6152).
+    pub body: BodyType,
+    /// `SMTPUTF8` (RFC 6531 §3.4).
+    pub smtp_utf8: bool,
+}
+
+impl Mail {
+    /// Parses what follows the verb. `utf8` says whether SMTPUTF8 is offered.
+    pub fn parse(argument: &str, utf8: Utf8) -> Result<Mail, Reply> {
+        let usage = "Write MAIL FROM:<address>";
+        let (path, parameters) = path_argument(argument, "FROM:").ok_or_else(|| syntax(usage))?;
+        let reverse_path = ReversePath::parse(path, utf8).map_err(|e| bad_address(e, (5, 1, 7)))?;
+        let mut mail = Mail {
+            reverse_path,
+            size: None,
+            body: BodyType::SevenBit,
+            smtp_utf8: false,
+        };
+        let mut seen = Seen::default();
+        for word in words(parameters) {
+            let (keyword, value) = parameter(word)?;
+            mail.set(&mut seen, keyword, value, utf8)?;
+        }
+        let needs_utf8 = mail.reverse_path.mailbox().is_some_and(|m| m.needs_utf8());
+        if needs_utf8 && !mail.smtp_utf8 {
+            return Err(bad_address(AddressError::Utf8, (5, 6, 7)));
+        }
+        Ok(mail)
+    }
+
+    fn set(
+        &mut self,
+        seen: &mut Seen,
+        keyword: &str,
+        value: Option<&str>,
+        utf8: Utf8,
+    ) -> Result<(), Reply> {
+        if keyword.eq_ignore_ascii_case("SIZE") {
+            once(&mut seen.size)?;
+            let size = value
+                .and_then(SizeValue::parse)
+                .ok_or_else(|| syntax("Bad SIZE value"))?;
+            self.size = Some(size.octets());
+        } else if keyword.eq_ignore_ascii_case("BODY") {
+            once(&mut seen.body)?;
+            let body = value
+                .and_then(BodyType::parse)
+                .ok_or_else(|| syntax("Bad BODY value"))?;
+            self.body = body;
+        } else if keyword.eq_ignore_ascii_case("SMTPUTF8") && utf8 == Utf8::Allowed {
+            once(&mut self.smtp_utf8)?;
+            if value.is_some() {
+                return Err(syntax("SMTPUTF8 takes no value"));
+            }
+        } else {
+            return Err(unknown_parameter());
+        }
+        Ok(())
+    }
+}
+
+/// RCPT TO and its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rcpt {
+    /// The forward-path.
+    pub forward_path: ForwardPath,
+}
+
+impl Rcpt {
+    /// Parses what follows the verb. `utf8` says whether the transaction has SMTPUTF8.
+    pub fn parse(argument: &str, utf8: Utf8) -> Result<Rcpt, Reply> {
+        let usage = "Write RCPT TO:<address>";
+        let (path, parameters) = path_argument(argument, "TO:").ok_or_else(|| syntax(usage))?;
+        let forward_path = ForwardPath::parse(path, utf8).map_err(|e| bad_address(e, (5, 1, 3)))?;
+        match words(parameters).next() {
+            None => Ok(Rcpt { forward_path }),
+            Some(word) => parameter(word).and_then(|_| Err(unknown_parameter())),
+        }
+    }
+}
+
+/// Parameters that came already: each may come once.
+#[derive(Debug, Default)]
+struct Seen {
+    size: bool,
+    body: bool,
+}
+
+fn once(seen: &mut bool) -> Result<(), Reply> {
+    if std::mem::replace(seen, true) {
+        Err(syntax("Parameter given twice"))
+    } else {
+        Ok(())
+    }
+}
+
+/// `FROM:<path> parameters`, split behind the path; blanks after the colon are common practice.
+fn path_argument<'a>(argument: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
+    let (start, rest) = argument.split_at_checked(prefix.len())?;
+    if !start.eq_ignore_ascii_case(prefix) {
+        return None;
+    }
+    let (path, parameters) = split_path(rest.trim_start_matches(' '))?;
+    (parameters.is_empty() || parameters.starts_with(' ')).then_some((path, parameters))
+}
+
+fn words(parameters: &str) -> impl Iterator<Item = &str> {
+    parameters.split(' ').filter(|word| !word.is_empty())
+}
+
+/// `esmtp-keyword ["=" esmtp-value]` (RFC 5321 §4.1.2).
+fn parameter(word: &str) -> Result<(&str, Option<&str>), Reply> {
+    let (keyword, value) = match word.split_once('=') {
+        Some((keyword, value)) => (keyword, Some(value)),
+        None => (word, None),
+    };
+    let keyword_ok = keyword.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && keyword
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || c == b'-');
+    let value_ok = value.is_none_or(|value| !value.is_empty() && !value.contains('='));
+    if keyword_ok && value_ok {
+        Ok((keyword, value))
+    } else {
+        Err(syntax("Malformed parameter"))
+    }
+}
+
+/// 501 5.5.4: the verb is known, its argument is wrong.
+pub(crate) fn syntax(text: &'static str) -> Reply {
+    Reply::new(501, (5, 5, 4), text)
+}
+
+/// RFC 5321 §4.1.1.11.
+fn unknown_parameter() -> Reply {
+    Reply::new(
+        555,
+        (5, 5, 4),
+        "Parameter not recognized or not implemented",
+    )
+}
+
+/// 501 for what is no address or too long (RFC 5321 §4.5.3.1.10), 553 for one that SMTPUTF8 would
+/// be needed for (RFC 6531 §3.5).
+fn bad_address(error: AddressError, enhanced: (u8, u16, u16)) -> Reply {
+    match error {
+        AddressError::Utf8 => Reply::new(553, (5, 6, 7), "Non-ASCII address without SMTPUTF8"),
+        AddressError::Syntax => Reply::new(501, enhanced, "Malformed address"),
+        AddressError::LocalPartTooLong => Reply::new(501, enhanced, "Local part too long"),
+        AddressError::DomainTooLong => Reply::new(501, enhanced, "Domain too long"),
+        AddressError::PathTooLong => Reply::new(501, enhanced, "Path too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_known_in_any_case_and_blanks_around_arguments_are_dropped() {
+        assert_eq!(split(b"noop"), Ok((Verb::Noop, "")));
+        assert_eq!(split(b"QuIt  \t "), Ok((Verb::Quit, "")));
+        assert_eq!(split(b"EHLO   x.example "), Ok((Verb::Ehlo, "x.example")));
+        assert_eq!(split(b"starttls"), Ok((Verb::NotImplemented, "")));
+        for unknown in [
+            "",
+            " ",
+            "NOOPX",
+            " NOOP",
+            "NO\0OP",
+            "MAIL\tFROM:<>",
+            "\u{e9}",
+        ] {
+            assert_eq!(
+                split(unknown.as_bytes()).unwrap_err().code(),
+                500,
+                "{unknown:?}"
+            );
+        }
+        for bad in [
+            &b"EHLO a\0b"[..],
+            b"HELO a\x07",
+            b"NOOP \x7f",
+            b"EHLO a\rb",
+            b"EHLO \xff",
+        ] {
+            assert_eq!(split(bad).unwrap_err().code(), 501, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn mail_takes_its_parameters_in_any_order_and_case() {
+        let mail = Mail::parse("from: <a@b>  Body=8bitMIME size=12", Utf8::Refused).unwrap();
+        assert_eq!((mail.size, mail.body), (Some(12), BodyType::EightBitMime));
+        assert_eq!(mail.reverse_path.to_string(), "<a@b>");
+        let mail = Mail::parse("FROM:<ü@b> SMTPUTF8", Utf8::Allowed).unwrap();
+        assert!(mail.smtp_utf8);
+    }
+
+    #[test]
+    fn wrong_arguments_get_the_reply_their_error_deserves() {
+        for (argument, code) in [
+            ("", 501),
+            ("FROM", 501),
+            ("FROM:", 501),
+            ("FROM:a@b", 501),
+            ("FROM:<a@b", 501),
+            ("FROM :<a@b>", 501),
+            ("TO:<a@b>", 501),
+            ("FROM:<a@b>SIZE=1", 501),
+            ("FROM:<a b@c>", 501),
+            ("FROM:<a@b> SIZE", 501),
+            ("FROM:<a@b> SIZE=", 501),
+            ("FROM:<a@b> SIZE=x", 501),
+            ("FROM:<a@b> SIZE=-1", 501),
+            ("FROM:<a@b> SIZE=1 SIZE=1", 501),
+            ("FROM:<a@b> SIZE=100000000000000000000", 501),
+            ("FROM:<a@b> BODY=BINARYMIME", 501),
+            ("FROM:<a@b> BODY", 501),
+            ("FROM:<a@b> =1", 501),
+            ("FROM:<a@b> X=1=2", 501),
+            ("FROM:<a@b> X=1", 555),
+            ("FROM:<a@b> SMTPUTF8", 555),
+            ("FROM:<a@b> RET=HDRS", 555),
+            ("FROM:<ü@b>", 553),
+        ] {
+            let refusal = Mail::parse(argument, Utf8::Refused).unwrap_err();
+            assert_eq!(refusal.code(), code, "{argument}");
+        }
+        assert_eq!(
+            Mail::parse("FROM:<ü@b>", Utf8::Allowed).unwrap_err().code(),
+            553
+        );
+        assert_eq!(
+            Mail::parse("FROM:<a@b> SMTPUTF8=1", Utf8::Allowed)
+                .unwrap_err()
+                .code(),
+            501
+        );
+        assert_eq!(
+            Rcpt::parse("TO:<a@b> NOTIFY=NEVER", Utf8::Refused)
+                .unwrap_err()
+                .code(),
+            555
+        );
+    }
+
+    #[test]
+    fn a_size_of_twenty_digits_does_not_overflow() {
+        let mail = Mail::parse("FROM:<> SIZE=99999999999999999999", Utf8::Refused).unwrap();
+        assert_eq!(mail.size, Some(u64::MAX));
+    }
+}

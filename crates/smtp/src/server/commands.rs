@@ -1,0 +1,270 @@
+//! Command lines of a server session: which may come when (RFC 5321 §4.1.4), and the answers to
+//! those that ask nothing of the driver.
+
+use super::{Closed, Pending, Phase, Reset, Session};
+use crate::Dialect;
+use crate::address::Utf8;
+use crate::command::{self, Hello, Mail, Rcpt, Verb, syntax};
+use crate::limits;
+use crate::line::{self, Line};
+use crate::reply::{Reply, push_display};
+
+/// What to do about a command line.
+enum Verdict {
+    /// Say this; nothing is wrong.
+    Say(Reply),
+    /// Say this, and count it.
+    Refuse(Reply),
+    /// The same for MAIL: what is pipelined behind it fails too, and is not counted.
+    RefuseMail(Reply),
+    /// Ask the driver.
+    Ask(Pending),
+    /// RSET.
+    Reset,
+    /// QUIT.
+    Quit,
+}
+
+impl Session {
+    /// Reads a command line; false if it needs more octets.
+    pub(super) fn read_command(&mut self) -> bool {
+        let octets = self.input.octets();
+        match Line::find(octets, limits::COMMAND_LINE) {
+            Line::Partial => false,
+            Line::Whole(len) => {
+                let verdict = self.judge(octets.get(..len).unwrap_or_default());
+                self.input.consume(len + 2);
+                self.apply(verdict);
+                true
+            }
+            Line::BareLf(at) => {
+                self.input.consume(at + 1);
+                self.phase = Phase::SkipLine {
+                    after_cr: false,
+                    reply: None,
+                };
+                self.refuse(&Reply::new(
+                    500,
+                    (5, 5, 2),
+                    "Bare LF received; end lines with CRLF",
+                ));
+                true
+            }
+            Line::TooLong => {
+                let reply = Some(Reply::new(500, (5, 5, 2), "Line too long"));
+                self.phase = Phase::SkipLine {
+                    after_cr: false,
+                    reply,
+                };
+                true
+            }
+        }
+    }
+
+    /// Drops the rest of a spoiled line; false if it needs more octets.
+    pub(super) fn skip_line(&mut self) -> bool {
+        let Phase::SkipLine { after_cr, reply } = &mut self.phase else {
+            return true;
+        };
+        let (dropped, ended) = line::skip_line(self.input.octets(), after_cr);
+        self.input.consume(dropped);
+        if ended {
+            let reply = reply.take();
+            self.phase = Phase::Command;
+            if let Some(reply) = reply {
+                self.refuse(&reply);
+            }
+        }
+        ended
+    }
+
+    /// Writes the answer to an accepted hello (RFC 5321 §4.1.1.1).
+    pub(super) fn say_hello(&mut self, extended: bool) {
+        let Session {
+            settings, output, ..
+        } = self;
+        let out = output.append();
+        if !extended {
+            push_display(out, format_args!("250 {}\r\n", settings.hostname));
+            return;
+        }
+        push_display(out, format_args!("250-{}\r\n", settings.hostname));
+        if settings.extensions.pipelining {
+            out.extend_from_slice(b"250-PIPELINING\r\n");
+        }
+        match settings.message_size {
+            0 => out.extend_from_slice(b"250-SIZE\r\n"),
+            limit => push_display(out, format_args!("250-SIZE {limit}\r\n")),
+        }
+        if settings.extensions.smtp_utf8 {
+            out.extend_from_slice(b"250-SMTPUTF8\r\n");
+        }
+        out.extend_from_slice(b"250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
+    }
+
+    fn apply(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Say(reply) => self.say(&reply),
+            Verdict::Refuse(reply) => self.refuse(&reply),
+            Verdict::RefuseMail(reply) => {
+                self.mail_refused = true;
+                // A message that is too large is no error of protocol.
+                if reply.code() == 552 {
+                    self.say(&reply)
+                } else {
+                    self.refuse(&reply)
+                }
+            }
+            Verdict::Ask(question) => self.pending = Some(question),
+            Verdict::Reset => {
+                self.say(&Reply::ok());
+                self.mail_refused = false;
+                if self.transaction.take().is_some() {
+                    self.pending = Some(Pending::Reset(Reset::Command));
+                }
+            }
+            Verdict::Quit => {
+                let hostname = &self.settings.hostname;
+                let text = format!("{hostname} closing connection");
+                self.say(&Reply::new(221, (2, 0, 0), text));
+                self.finish(Closed::Quit);
+            }
+        }
+    }
+
+    /// Says a refusal, or 421 once the error budget is used up.
+    fn refuse(&mut self, reply: &Reply) {
+        self.errors += 1;
+        if self.errors <= self.settings.errors {
+            return self.say(reply);
+        }
+        let text = format!(
+            "{} too many errors, closing connection",
+            self.settings.hostname
+        );
+        self.say(&Reply::new(421, (4, 7, 0), text));
+        self.finish(Closed::TooManyErrors);
+    }
+
+    fn judge(&self, line: &[u8]) -> Verdict {
+        let judged = command::split(line).and_then(|(verb, argument)| {
+            if self.turned_away && verb != Verb::Quit {
+                return Err(out_of_order("No service here; only QUIT is left"));
+            }
+            match verb {
+                Verb::Mail | Verb::Rcpt | Verb::Data => self.judge_transaction(verb, argument),
+                _ => self.judge_other(verb, argument),
+            }
+        });
+        judged.unwrap_or_else(Verdict::Refuse)
+    }
+
+    fn judge_other(&self, verb: Verb, argument: &str) -> Result<Verdict, Reply> {
+        let lmtp = self.settings.dialect == Dialect::Lmtp;
+        match verb {
+            Verb::Ehlo | Verb::Helo if !lmtp => self.judge_hello(argument, verb == Verb::Ehlo),
+            Verb::Lhlo if lmtp => self.judge_hello(argument, true),
+            Verb::Ehlo | Verb::Helo | Verb::Lhlo => {
+                let text = if lmtp {
+                    "This is LMTP; say LHLO"
+                } else {
+                    "This is SMTP; say EHLO"
+                };
+                Err(Reply::new(500, (5, 5, 1), text))
+            }
+            Verb::Rset => no_argument(argument).map(|()| Verdict::Reset),
+            Verb::Quit => no_argument(argument).map(|()| Verdict::Quit),
+            Verb::Noop => Ok(Verdict::Say(Reply::ok())),
+            Verb::Help => Ok(Verdict::Say(help())),
+            Verb::Vrfy if argument.is_empty() => Err(syntax("VRFY needs an address")),
+            Verb::Vrfy => {
+                let text = "Cannot verify; send mail and it will be tried";
+                Ok(Verdict::Say(Reply::new(252, (2, 5, 0), text)))
+            }
+            _ => Err(Reply::new(502, (5, 5, 1), "Command not implemented")),
+        }
+    }
+
+    fn judge_hello(&self, argument: &str, extended: bool) -> Result<Verdict, Reply> {
+        Hello::parse(argument, extended).map(|hello| Verdict::Ask(Pending::Hello(hello)))
+    }
+
+    /// Order comes before syntax: a command that may not come now is not looked at.
+    fn judge_transaction(&self, verb: Verb, argument: &str) -> Result<Verdict, Reply> {
+        match (verb, &self.transaction) {
+            (Verb::Mail, None) if self.greeted => Ok(self
+                .judge_mail(argument)
+                .unwrap_or_else(Verdict::RefuseMail)),
+            (Verb::Mail, None) => Err(out_of_order("Say EHLO or HELO first")),
+            (Verb::Mail, Some(_)) => Err(out_of_order("A transaction is open already")),
+            (_, None) if self.mail_refused => Ok(Verdict::Say(out_of_order("MAIL was refused"))),
+            (_, None) => Err(out_of_order("Say MAIL first")),
+            (Verb::Rcpt, Some(transaction)) => {
+                if transaction.accepted >= self.settings.recipients {
+                    return Ok(Verdict::Say(Reply::new(
+                        452,
+                        (4, 5, 3),
+                        "Too many recipients",
+                    )));
+                }
+                let utf8 = if transaction.smtp_utf8 {
+                    Utf8::Allowed
+                } else {
+                    Utf8::Refused
+                };
+                Ok(Verdict::Ask(Pending::Rcpt(Rcpt::parse(argument, utf8)?)))
+            }
+            (_, Some(transaction)) => {
+                no_argument(argument)?;
+                let lmtp = self.settings.dialect == Dialect::Lmtp;
+                match (transaction.accepted, transaction.refused) {
+                    (0, 0) => Err(out_of_order("Say RCPT first")),
+                    // RFC 2033 §4.2 asks for 503.
+                    (0, _) if lmtp => Ok(Verdict::Say(out_of_order("No valid recipients"))),
+                    (0, _) => Ok(Verdict::Say(Reply::new(
+                        554,
+                        (5, 5, 1),
+                        "No valid recipients",
+                    ))),
+                    _ => Ok(Verdict::Ask(Pending::Data)),
+                }
+            }
+        }
+    }
+
+    fn judge_mail(&self, argument: &str) -> Result<Verdict, Reply> {
+        let utf8 = self.settings.extensions.smtp_utf8;
+        let mail = Mail::parse(argument, if utf8 { Utf8::Allowed } else { Utf8::Refused })?;
+        let limit = self.settings.message_size;
+        if limit > 0 && mail.size.is_some_and(|size| size > limit) {
+            return Err(too_large());
+        }
+        Ok(Verdict::Ask(Pending::Mail(mail)))
+    }
+}
+
+/// 552 5.3.4 (RFC 1870 §6.1 and §6.3).
+pub(super) fn too_large() -> Reply {
+    Reply::new(
+        552,
+        (5, 3, 4),
+        "Message size exceeds fixed maximum message size",
+    )
+}
+
+fn out_of_order(text: &'static str) -> Reply {
+    Reply::new(503, (5, 5, 1), text)
+}
+
+fn no_argument(argument: &str) -> Result<(), Reply> {
+    if argument.is_empty() {
+        Ok(())
+    } else {
+        Err(syntax("This command takes no argument"))
+    }
+}
+
+fn help() -> Reply {
+    let text = "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\nSee RFC 5321";
+    Reply::new(214, (2, 0, 0), text)
+}

@@ -1,0 +1,156 @@
+//! A message on its way through a server session: octets without stuffing for the driver, the
+//! end of the header block, and the refusals that the session gives by itself.
+
+use super::commands::too_large;
+use super::{Pending, Phase, Reset, Session};
+use crate::body::{Flaw, Piece, Unstuffer};
+use crate::line;
+use crate::reply::Reply;
+
+/// A message of which some may have come.
+#[derive(Debug)]
+pub(super) struct Data {
+    text: Unstuffer,
+    octets: u64,
+    headers: Headers,
+    /// Why the rest is only dropped.
+    refused: Option<Reply>,
+}
+
+/// Where the search for the empty line behind the header block stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Headers {
+    LineStart,
+    /// A CR at the start of a line.
+    Cr,
+    Inside,
+    /// The empty line was handed out; the driver is not told yet.
+    Found,
+    Ended,
+}
+
+impl Headers {
+    /// How much of a clean run belongs to the header block while it lasts, or else all; and
+    /// where that leaves the search.
+    fn scan(mut self, run: &[u8]) -> (usize, Headers) {
+        let mut at = 0;
+        while let Some(rest) = run.get(at..).filter(|rest| !rest.is_empty()) {
+            match self {
+                Headers::LineStart if rest.first() == Some(&b'\r') => {
+                    self = Headers::Cr;
+                    at += 1;
+                }
+                Headers::LineStart => self = Headers::Inside,
+                // The run is clean: this is the LF.
+                Headers::Cr => return (at + 1, Headers::Found),
+                Headers::Inside => match line::find(b'\n', rest) {
+                    Some(lf) => {
+                        self = Headers::LineStart;
+                        at += lf + 1;
+                    }
+                    None => break,
+                },
+                Headers::Found | Headers::Ended => break,
+            }
+        }
+        (run.len(), self)
+    }
+}
+
+impl Data {
+    pub(super) fn new() -> Data {
+        Data {
+            text: Unstuffer::new(),
+            octets: 0,
+            headers: Headers::LineStart,
+            refused: None,
+        }
+    }
+}
+
+impl Session {
+    /// Reads a message on; false if it needs more octets.
+    pub(super) fn read_data(&mut self) -> bool {
+        let Phase::Data(data) = &mut self.phase else {
+            return true;
+        };
+        let octets = self.input.octets();
+        if let Some(reply) = &data.refused {
+            let (dropped, ended) = data.text.skip(octets);
+            self.input.consume(dropped);
+            if ended {
+                let reply = reply.clone();
+                self.end_transaction(&reply);
+            }
+            return ended;
+        }
+        if data.headers == Headers::Found {
+            data.headers = Headers::Ended;
+            self.pending = Some(Pending::HeadersEnd);
+            return true;
+        }
+        match data.text.look(octets) {
+            Piece::Partial => return false,
+            Piece::Text(len) => {
+                let (len, headers) = data.headers.scan(octets.get(..len).unwrap_or_default());
+                let total = data
+                    .octets
+                    .saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+                let limit = self.settings.message_size;
+                if limit > 0 && total > limit {
+                    self.refuse_message(too_large());
+                } else {
+                    self.pending = Some(Pending::Body(len, headers));
+                }
+            }
+            Piece::Dot => {
+                data.text.take_dot();
+                if data.headers == Headers::LineStart {
+                    data.headers = Headers::Inside;
+                }
+                self.input.consume(1);
+            }
+            Piece::End if data.headers != Headers::Ended => data.headers = Headers::Found,
+            Piece::End => {
+                self.input.consume(3);
+                self.phase = Phase::Command;
+                self.pending = Some(Pending::EndOfData);
+            }
+            Piece::Flawed(flaw) => self.refuse_message(flawed(flaw)),
+        }
+        true
+    }
+
+    /// Hands out a piece of the message that [`read_data`](Self::read_data) found.
+    pub(super) fn lend_body(&mut self, len: usize, headers: Headers) -> &[u8] {
+        let (start, len) = self.input.lend(len);
+        let run = self.input.lent(start, len);
+        if let Phase::Data(data) = &mut self.phase {
+            data.text.take(run);
+            data.octets = data
+                .octets
+                .saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+            data.headers = headers;
+        }
+        run
+    }
+
+    /// The driver drops its draft now; the peer is told at the dot.
+    fn refuse_message(&mut self, reply: Reply) {
+        if let Phase::Data(data) = &mut self.phase {
+            data.refused = Some(reply.clone());
+        }
+        self.pending = Some(Pending::Reset(Reset::Refused(reply)));
+    }
+}
+
+/// RFC 5321 §2.3.8 forbids bare CR and LF, §4.1.1.4 gives them no meaning, and RFC 5322 §2.2 has
+/// no NUL. 550 is the refusal for policy reasons of RFC 5321 §4.3.2; 5.6.0 is RFC 3463 §3.7.
+fn flawed(flaw: Flaw) -> Reply {
+    let text = match flaw {
+        Flaw::BareCr => "Message contains a bare CR; lines must end with CRLF",
+        Flaw::BareLf => "Message contains a bare LF; lines must end with CRLF",
+        Flaw::Nul => "Message contains a NUL octet",
+    };
+    Reply::new(550, (5, 6, 0), text)
+}
