@@ -6,3 +6,4 @@ pub mod fault; // what only the operator can mend
 pub mod filter; // which messages a queue command is about
 pub mod lookup; // recipients to mailboxes, addresses to where they go
 pub mod route; // where a message goes next
+pub mod deliver; // hand it over, one outcome per recipient

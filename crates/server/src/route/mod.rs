@@ -75,6 +75,12 @@ impl Route {
         &self.directory
     }
 
+    /// The queue's scheduling key for a final address, as configured now.
+    #[must_use]
+    pub fn destination(&self, address: &Mailbox) -> String {
+        self.directory.destination(address)
+    }
+
     /// How mail for a final address is handed over, as configured now.
     #[must_use]
     pub fn transport<'a>(&'a self, address: &'a Mailbox) -> Transport<'a> {
@@ -176,9 +182,8 @@ fn to_ascii(name: &str) -> Result<String, Reply> {
     if name.is_ascii() {
         return Ok(name.to_ascii_lowercase());
     }
-    idna::domain_to_ascii(name).map_err(|_| {
-        Reply::new(550, (5, 1, 2), format!("{name} is not a domain name"))
-    })
+    idna::domain_to_ascii(name)
+        .map_err(|_| Reply::new(550, (5, 1, 2), format!("{name} is not a domain name")))
 }
 
 fn ip_of(literal: &Literal) -> Result<IpAddr, Reply> {

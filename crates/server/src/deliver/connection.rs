@@ -1,0 +1,342 @@
+//! One connection to a next hop: moves octets between a stream and a client session, and owns its
+//! patience.
+//!
+//! A worker keeps its connection between messages. Whatever goes wrong on it ends as an event of the
+//! session, so that every begun transaction gets exactly one outcome per recipient.
+//!
+//! It does **not** know the protocol (the session does), nor which host to try next ([`super::smtp`]).
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use posthaste_smtp::client::{Closed, Event, RecipientOutcome, Session, Settings, Stage};
+use posthaste_smtp::client::{Transaction, Unsuitable};
+use posthaste_smtp::extension::Extensions;
+use posthaste_smtp::reply::Reply;
+use posthaste_world::{BoxStream, Timer, World};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::parcel::Parcel;
+use crate::route::NextHop;
+
+/// How long to wait for a connection to be made. The system's own limit is minutes, and there are
+/// other addresses to try.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// Transactions on one connection. Servers commonly allow between 100 and 1,000.
+pub const TRANSACTIONS_MAX: u32 = 500;
+/// How long a connection may stay unused and still be used again. Servers wait at least five minutes
+/// (RFC 5321 §4.5.3.2.7), but a slot at theirs is not ours to hold.
+pub const IDLE_MAX: Duration = Duration::from_secs(5);
+/// How long to wait for the answer to QUIT: nothing depends on it.
+const QUIT_PATIENCE: Duration = Duration::from_secs(2);
+/// Octets of content that gather before they are written, so that a small message with its final dot
+/// is one write.
+const WRITE_AT: usize = 64 * 1024;
+
+/// Why a host could not be used at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unusable {
+    /// No connection, or one that was lost before the host was ready; the text says why.
+    Unreachable(String),
+    /// The host answered, and refused the connection.
+    Refused(Stage, Reply),
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub struct Transacted {
+    /// One per recipient, in order.
+    pub outcomes: Vec<RecipientOutcome>,
+    /// Why the connection ended, when it did; the connection is of no more use then.
+    pub lost: Option<String>,
+}
+
+/// An open dialogue with a host that is ready for a transaction.
+pub struct Connection {
+    hop: NextHop,
+    stream: BoxStream,
+    timer: Box<dyn Timer>,
+    session: Session,
+    peer: Extensions,
+    transactions: u32,
+    used_at: Duration,
+    /// Why the stream ended; nothing is read or written any more.
+    broken: Option<String>,
+}
+
+impl Connection {
+    /// Connects to `hop` and exchanges greetings; `hello_name` is our name.
+    ///
+    /// # Errors
+    /// Why this host cannot be used now.
+    pub async fn open(
+        world: &World,
+        hop: &NextHop,
+        hello_name: &str,
+    ) -> Result<Connection, Unusable> {
+        let mut timer = world.clock.timer();
+        timer.set(CONNECT_PATIENCE);
+        let connected = or_expired(&mut *timer, world.net.connect(&hop.endpoint, None)).await;
+        let stream = match connected {
+            Some(Ok(stream)) => stream,
+            Some(Err(e)) => return Err(Unusable::Unreachable(format!("cannot connect: {e}"))),
+            None => {
+                return Err(Unusable::Unreachable(no_answer(
+                    "to connect",
+                    CONNECT_PATIENCE,
+                )));
+            }
+        };
+        let settings = Settings {
+            hello_name: hello_name.into(),
+            dialect: hop.dialect,
+        };
+        let mut connection = Connection {
+            hop: hop.clone(),
+            stream,
+            timer,
+            session: Session::new(settings),
+            peer: Extensions::default(),
+            transactions: 0,
+            used_at: world.clock.elapsed(),
+            broken: None,
+        };
+        connection.greet().await?;
+        Ok(connection)
+    }
+
+    async fn greet(&mut self) -> Result<(), Unusable> {
+        loop {
+            match self.event().await {
+                Some(Event::Ready(peer)) => {
+                    self.peer = peer;
+                    return Ok(());
+                }
+                Some(Event::Refused(stage, reply)) => {
+                    // The QUIT is a courtesy: it is sent, its answer is not waited for.
+                    self.timer.set(QUIT_PATIENCE);
+                    let _ = self.write().await;
+                    return Err(Unusable::Refused(stage, reply));
+                }
+                Some(Event::Closed(closed)) => {
+                    return Err(Unusable::Unreachable(self.why(&closed)));
+                }
+                Some(_) => {}
+                None => return Err(Unusable::Unreachable(self.why(&Closed::PeerClosed))),
+            }
+        }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn hop(&self) -> &NextHop {
+        &self.hop
+    }
+
+    /// What the host calls itself.
+    #[must_use]
+    pub fn peer_name(&self) -> &str {
+        &self.peer.name
+    }
+
+    /// Whether another message may be sent on it at `now` (elapsed time).
+    #[must_use]
+    pub fn is_reusable(&self, now: Duration) -> bool {
+        self.broken.is_none()
+            && self.session.can_begin()
+            && self.transactions < TRANSACTIONS_MAX
+            && now.saturating_sub(self.used_at) <= IDLE_MAX
+    }
+
+    /// Whether a message was sent on it before, so that the host may have grown tired of it.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.transactions > 0
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// The host cannot take this message; nothing was sent, and the connection is as before.
+    pub async fn transact(
+        &mut self,
+        transaction: Transaction,
+        parcel: &mut Parcel<'_>,
+    ) -> Result<Transacted, Unsuitable> {
+        self.session.begin(transaction)?;
+        self.transactions += 1;
+        let mut outcomes = Vec::new();
+        loop {
+            match self.event().await {
+                Some(Event::SendBody) => self.send_body(parcel).await,
+                Some(Event::Finished(all)) => {
+                    outcomes = all;
+                    // A host that also closes says so in the same breath (421), and a session that
+                    // can begin again has nothing more to say.
+                    if self.session.can_begin() {
+                        return Ok(Transacted {
+                            outcomes,
+                            lost: None,
+                        });
+                    }
+                }
+                Some(Event::Closed(closed)) => {
+                    let why = self.why(&closed);
+                    self.broken.get_or_insert_with(|| why.clone());
+                    return Ok(Transacted {
+                        outcomes,
+                        lost: Some(why),
+                    });
+                }
+                Some(_) if outcomes.is_empty() => {}
+                Some(_) => {
+                    return Ok(Transacted {
+                        outcomes,
+                        lost: None,
+                    });
+                }
+                None => {
+                    let lost = Some(self.why(&Closed::PeerClosed));
+                    return Ok(Transacted { outcomes, lost });
+                }
+            }
+        }
+    }
+
+    /// Streams the content. When it cannot be read, or the host stops taking it, the connection is
+    /// cut before the final dot: the host then has no message (RFC 5321 §4.1.1.4).
+    async fn send_body(&mut self, parcel: &mut Parcel<'_>) {
+        parcel.rewind();
+        loop {
+            match parcel.next().await {
+                Ok(Some(octets)) => self.session.body(&octets),
+                Ok(None) => break,
+                Err(e) => return self.cut(format!("the message cannot be read: {e}")),
+            }
+            if self.session.output().len() >= WRITE_AT {
+                self.timer.set(self.session.patience());
+                if let Err(why) = self.write().await {
+                    return self.cut(why);
+                }
+            }
+        }
+        self.session.end_body();
+    }
+
+    /// Says QUIT and closes. Nothing is lost when the host does not answer.
+    pub async fn close(mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        self.session.quit();
+        self.timer.set(QUIT_PATIENCE);
+        while self.session.next().is_none() && self.exchange().await.is_ok() {}
+    }
+
+    /// The next event; `None` when the session has nothing more to tell.
+    async fn event(&mut self) -> Option<Event> {
+        self.timer.set(self.session.patience());
+        loop {
+            if let Some(event) = self.session.next() {
+                return Some(event);
+            }
+            if self.broken.is_some() {
+                return None;
+            }
+            if let Err(why) = self.exchange().await {
+                self.cut(why);
+            }
+        }
+    }
+
+    fn cut(&mut self, why: String) {
+        self.broken.get_or_insert(why);
+        self.session.peer_closed();
+    }
+
+    fn why(&self, closed: &Closed) -> String {
+        match (closed, &self.broken) {
+            (Closed::ShuttingDown(reply), _) => format!("the host closed the connection: {reply}"),
+            (Closed::Malformed(_), _) => "the host broke the protocol".to_owned(),
+            (_, Some(why)) => why.clone(),
+            _ => "the host closed the connection".to_owned(),
+        }
+    }
+
+    /// Writes what is to be written.
+    async fn write(&mut self) -> Result<(), String> {
+        poll_fn(|cx| match self.poll_write(cx) {
+            Poll::Pending => self.poll_patience(cx),
+            ready => ready,
+        })
+        .await
+    }
+
+    /// Writes what is to be written, then reads once.
+    async fn exchange(&mut self) -> Result<(), String> {
+        poll_fn(|cx| {
+            let moved = match self.poll_write(cx) {
+                // A host that refuses early may write while it no longer reads.
+                Poll::Ready(Err(_)) | Poll::Pending | Poll::Ready(Ok(())) => self.poll_read(cx),
+            };
+            match moved {
+                Poll::Pending => self.poll_patience(cx),
+                ready => ready,
+            }
+        })
+        .await
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        while !self.session.output().is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, self.session.output())) {
+                Ok(0) => return Poll::Ready(Err("the host closed the connection".to_owned())),
+                Ok(n) => self.session.wrote(n),
+                Err(e) => return Poll::Ready(Err(format!("the connection was lost: {e}"))),
+            }
+        }
+        Pin::new(&mut self.stream)
+            .poll_flush(cx)
+            .map_err(|e| format!("the connection was lost: {e}"))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let mut room = ReadBuf::new(self.session.input_space());
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
+        let n = room.filled().len();
+        Poll::Ready(match read {
+            Ok(()) if n > 0 => {
+                self.session.input_filled(n);
+                Ok(())
+            }
+            Ok(()) => Err("the host closed the connection".to_owned()),
+            Err(e) => Err(format!("the connection was lost: {e}")),
+        })
+    }
+
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        ready!(self.timer.poll_expired(cx));
+        let owed = self.session.expected().front().map(|e| format!("{e:?}"));
+        let what = owed.map_or_else(|| "to take data".to_owned(), |e| format!("to {e}"));
+        Poll::Ready(Err(no_answer(&what, self.session.patience())))
+    }
+}
+
+fn no_answer(to: &str, patience: Duration) -> String {
+    format!(
+        "the host did not answer {to} within {} s",
+        patience.as_secs()
+    )
+}
+
+/// What `future` gives, or nothing when the timer goes off first.
+async fn or_expired<T>(timer: &mut dyn Timer, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => timer.poll_expired(cx).map(|()| None),
+    })
+    .await
+}

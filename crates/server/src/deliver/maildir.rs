@@ -1,0 +1,304 @@
+//! Final delivery into Maildir folders, the blocking part: write, sync, rename, sync the folder.
+//!
+//! A message appears in `new` whole and durable, or not at all: a failure or a crash before the
+//! rename leaves at most a file in `tmp`, which mail programs clean up. Line ends become LF. Names
+//! follow the Maildir convention (`time.MusecPpidQn.host`) and hold nothing that a peer chose.
+//!
+//! It runs on a pool, or in the helper that owns the mail files ([`super::helper`]). It does **not**
+//! choose the folder, and never reads a mailbox.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use posthaste_world::disk::{File, Open};
+use posthaste_world::{Disk, Timestamp};
+
+/// Folders that are made when a mailbox lacks them.
+const FOLDERS: [&str; 3] = ["tmp", "new", "cur"];
+/// Folders above a mailbox that are made when they are missing.
+const PARENTS_MAX: usize = 8;
+/// Octets in which `Delivered-To:` is looked for; longer header blocks are not ours.
+const HEADER_MAX: usize = 256 * 1024;
+const DELIVERED_TO: &[u8] = b"delivered-to:";
+
+/// One copy to deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The Maildir.
+    pub folder: PathBuf,
+    /// Whose it is, as `Delivered-To:` has it.
+    pub address: String,
+    /// Fields that stand above the message, lines ending in LF.
+    pub head: String,
+}
+
+/// Makes file names that are unique on this host (<https://cr.yp.to/proto/maildir.html>).
+#[derive(Debug)]
+pub struct Names {
+    host: String,
+    process: u32,
+    deliveries: AtomicU64,
+}
+
+impl Names {
+    /// Names with `host`, our own name, in them.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        let host = host.replace('/', "\\057").replace(':', "\\072");
+        Names {
+            host,
+            process: std::process::id(),
+            deliveries: AtomicU64::new(0),
+        }
+    }
+
+    /// A name that no other delivery of this host has.
+    #[must_use]
+    pub fn next(&self, now: Timestamp) -> String {
+        let n = self.deliveries.fetch_add(1, Ordering::Relaxed);
+        let micros = (now.as_millis() % 1000) * 1000;
+        format!(
+            "{}.M{micros}P{}Q{n}.{}",
+            now.as_secs(),
+            self.process,
+            self.host
+        )
+    }
+}
+
+/// What became of a letter.
+#[derive(Debug)]
+pub enum Put {
+    /// It is in `new`, durably.
+    Done,
+    /// The mailbox had this message before: it carries the letter's own `Delivered-To:`.
+    Loops,
+    /// The disk failed; nothing is in `new`.
+    Failed(io::Error),
+}
+
+/// Delivers `content` to every letter's mailbox; one result per letter, in order.
+///
+/// # Errors
+/// When the content cannot be read; nothing was delivered then.
+pub fn deliver(
+    disk: &dyn Disk,
+    letters: Vec<Letter>,
+    mut content: impl FnMut() -> io::Result<Option<Bytes>>,
+    name: impl Fn() -> String,
+) -> io::Result<Vec<Put>> {
+    let top = Top::read(&mut content)?;
+    let mut copies: Vec<Result<Copy, Put>> = Vec::with_capacity(letters.len());
+    for letter in letters {
+        copies.push(match top.was_delivered_to(&letter.address) {
+            true => Err(Put::Loops),
+            false => Copy::begin(disk, letter, name()).map_err(Put::Failed),
+        });
+    }
+    let mut lines = UnixLines::default();
+    let mut pieces = top.pieces.into_iter();
+    loop {
+        let piece = match pieces
+            .next()
+            .map_or_else(&mut content, |piece| Ok(Some(piece)))
+        {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            Err(e) => {
+                copies
+                    .into_iter()
+                    .flatten()
+                    .for_each(|copy| copy.remove(disk));
+                return Err(e);
+            }
+        };
+        append(disk, &mut copies, lines.convert(&piece));
+    }
+    append(disk, &mut copies, lines.rest());
+    let publish = |copy: Result<Copy, Put>| match copy.map(|copy| copy.publish(disk)) {
+        Ok(Ok(())) => Put::Done,
+        Ok(Err(e)) => Put::Failed(e),
+        Err(put) => put,
+    };
+    Ok(copies.into_iter().map(publish).collect())
+}
+
+fn append(disk: &dyn Disk, copies: &mut [Result<Copy, Put>], lines: &[u8]) {
+    for slot in copies.iter_mut().filter(|_| !lines.is_empty()) {
+        if let Ok(copy) = slot
+            && let Err(e) = copy.append(lines)
+            && let Ok(copy) = std::mem::replace(slot, Err(Put::Failed(e)))
+        {
+            copy.remove(disk);
+        }
+    }
+}
+
+/// The first pieces of a message, which hold its header block.
+struct Top {
+    pieces: Vec<Bytes>,
+    /// `Delivered-To:` fields, lower case.
+    delivered_to: Vec<String>,
+}
+
+impl Top {
+    fn read(content: &mut impl FnMut() -> io::Result<Option<Bytes>>) -> io::Result<Top> {
+        let mut pieces = Vec::new();
+        let mut block = Vec::new();
+        while block.len() < HEADER_MAX && !ends(&block) {
+            let Some(piece) = content()? else { break };
+            block.extend(piece.iter().take(HEADER_MAX - block.len()));
+            pieces.push(piece);
+        }
+        let lines = block.split(|o| *o == b'\n').map(<[u8]>::trim_ascii_end);
+        let header = lines.take_while(|line| !line.is_empty());
+        let delivered_to = header.filter_map(delivered_to).collect();
+        Ok(Top {
+            pieces,
+            delivered_to,
+        })
+    }
+
+    fn was_delivered_to(&self, address: &str) -> bool {
+        self.delivered_to
+            .iter()
+            .any(|a| a.eq_ignore_ascii_case(address))
+    }
+}
+
+fn ends(block: &[u8]) -> bool {
+    block.windows(4).any(|w| w == b"\r\n\r\n")
+}
+
+fn delivered_to(line: &[u8]) -> Option<String> {
+    let (name, value) = line.split_at_checked(DELIVERED_TO.len())?;
+    let value = name.eq_ignore_ascii_case(DELIVERED_TO).then_some(value)?;
+    Some(String::from_utf8_lossy(value).trim().to_owned())
+}
+
+/// CRLF to LF, over pieces split anywhere.
+#[derive(Default)]
+struct UnixLines {
+    lines: Vec<u8>,
+    /// A CR at the end of a piece waits for what follows.
+    held_back: bool,
+}
+
+impl UnixLines {
+    fn convert(&mut self, octets: &[u8]) -> &[u8] {
+        self.lines.clear();
+        if octets.is_empty() {
+            return &self.lines;
+        }
+        if std::mem::take(&mut self.held_back) && octets.first() != Some(&b'\n') {
+            self.lines.push(b'\r');
+        }
+        let mut rest = octets;
+        while let Some(at) = rest.iter().position(|o| *o == b'\r') {
+            let (line, end) = rest.split_at(at);
+            self.lines.extend_from_slice(line);
+            rest = end.get(1..).unwrap_or_default();
+            match rest.first() {
+                None => self.held_back = true,
+                Some(b'\n') => {}
+                Some(_) => self.lines.push(b'\r'),
+            }
+        }
+        self.lines.extend_from_slice(rest);
+        &self.lines
+    }
+
+    /// What was held back at the end of the message.
+    fn rest(&mut self) -> &[u8] {
+        if std::mem::take(&mut self.held_back) {
+            b"\r"
+        } else {
+            b""
+        }
+    }
+}
+
+/// A file that is being written.
+struct Copy {
+    file: Box<dyn File>,
+    folder: PathBuf,
+    name: String,
+    position: u64,
+}
+
+impl Copy {
+    fn begin(disk: &dyn Disk, letter: Letter, name: String) -> io::Result<Copy> {
+        let path = letter.folder.join("tmp").join(&name);
+        let file = match disk.open(&path, Open::CreateNew) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make_mailbox(disk, &letter.folder)?;
+                disk.open(&path, Open::CreateNew)?
+            }
+            opened => opened?,
+        };
+        let mut copy = Copy {
+            file,
+            folder: letter.folder,
+            name,
+            position: 0,
+        };
+        match copy.append(letter.head.as_bytes()) {
+            Ok(()) => Ok(copy),
+            Err(e) => {
+                copy.remove(disk);
+                Err(e)
+            }
+        }
+    }
+
+    fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.file.write_at(self.position, &[IoSlice::new(octets)])?;
+        self.position += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// The order is the promise: the content is durable before the name in `new` is, and the name is
+    /// durable before anybody is told.
+    fn publish(self, disk: &dyn Disk) -> io::Result<()> {
+        let new = self.folder.join("new");
+        let placed = self.file.sync().and_then(|()| {
+            disk.rename(
+                &self.folder.join("tmp").join(&self.name),
+                &new.join(&self.name),
+            )
+        });
+        match placed {
+            Ok(()) => disk.sync_dir(&new),
+            Err(e) => {
+                self.remove(disk);
+                Err(e)
+            }
+        }
+    }
+
+    /// Removes the file from `tmp`. What cannot be removed stays for the mail program to clean up.
+    fn remove(self, disk: &dyn Disk) {
+        let _ = disk.remove(&self.folder.join("tmp").join(&self.name));
+    }
+}
+
+/// Makes a mailbox's folders, durable up to the first folder that was there before.
+fn make_mailbox(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for above in folder.ancestors().take(PARENTS_MAX) {
+        match disk.sync_dir(above) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(above),
+            _ => break,
+        }
+    }
+    for name in FOLDERS {
+        disk.create_dir(&folder.join(name))?;
+    }
+    disk.sync_dir(folder)?;
+    missing
+        .iter()
+        .filter_map(|made| made.parent())
+        .try_for_each(|above| disk.sync_dir(above))
+}

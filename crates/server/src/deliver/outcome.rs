@@ -1,0 +1,145 @@
+//! What became of recipients: the value that delivery returns, and that reports and records are made
+//! from.
+//!
+//! It does **not** say what that means for the queue (dispatch does).
+
+use std::sync::Arc;
+
+use posthaste_smtp::reply::Reply;
+
+use crate::fault::Fault;
+
+/// What became of a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// In its mailbox, or discarded as configured.
+    Delivered,
+    /// Another server has taken responsibility.
+    Relayed,
+    /// Not now; it is tried again later.
+    Deferred,
+    /// Never.
+    Failed,
+    /// Given up by age.
+    Expired,
+}
+
+impl Fate {
+    /// Its name in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Fate::Delivered => "delivered",
+            Fate::Relayed => "relayed",
+            Fate::Deferred => "deferred",
+            Fate::Failed => "failed",
+            Fate::Expired => "expired",
+        }
+    }
+}
+
+/// What an attempt, its age or the operator made of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What became of it.
+    pub fate: Fate,
+    /// The reply that decided; our own findings are put as one.
+    pub reply: Reply,
+    /// The host that gave the reply; none when it is our own finding.
+    pub host: Option<Box<str>>,
+    /// The host may have the message although it did not say so (RFC 1047).
+    pub ambiguous: bool,
+}
+
+/// What became of a piece of work.
+#[derive(Debug, Default)]
+pub struct Attempted {
+    /// Recipients that were tried, by index, with their outcomes.
+    pub outcomes: Vec<(u32, Outcome)>,
+    /// Recipients that need another attempt of their own, with its destination: the route has
+    /// changed, or their reverse-path differs from the others'. They were not tried.
+    pub moved: Vec<(u32, Arc<str>)>,
+    /// Recipients that are to be held. They were not tried.
+    pub held: Vec<u32>,
+    /// Why the destination as a whole has failed, when it has: nothing else is to be tried there
+    /// for an interval.
+    pub destination_failed: Option<String>,
+    /// What only the operator can mend.
+    pub faults: Vec<Fault>,
+}
+
+impl Outcome {
+    /// A finding of our own: 4yz is deferred, everything else has failed.
+    #[must_use]
+    pub fn local(reply: Reply) -> Self {
+        let fate = if reply.is_transient() {
+            Fate::Deferred
+        } else {
+            Fate::Failed
+        };
+        Outcome {
+            fate,
+            reply,
+            host: None,
+            ambiguous: false,
+        }
+    }
+
+    /// What a host replied.
+    #[must_use]
+    pub fn remote(reply: Reply, host: &str) -> Self {
+        let fate = match () {
+            () if reply.is_positive() => Fate::Relayed,
+            () if reply.is_permanent() => Fate::Failed,
+            () => Fate::Deferred,
+        };
+        Outcome {
+            fate,
+            reply,
+            host: Some(host.into()),
+            ambiguous: false,
+        }
+    }
+
+    /// In its mailbox.
+    #[must_use]
+    pub fn delivered() -> Self {
+        Outcome {
+            fate: Fate::Delivered,
+            ..Outcome::local(Reply::new(250, (2, 1, 5), "delivered"))
+        }
+    }
+
+    /// Discarded, as configured.
+    #[must_use]
+    pub fn discarded() -> Self {
+        Outcome {
+            fate: Fate::Delivered,
+            ..Outcome::local(Reply::new(250, (2, 1, 5), "discarded as configured"))
+        }
+    }
+
+    /// The mailbox is gone since the message was accepted.
+    #[must_use]
+    pub fn no_mailbox() -> Self {
+        Outcome::local(Reply::new(550, (5, 1, 1), "there is no such mailbox"))
+    }
+
+    /// The operator returns the message to its sender.
+    #[must_use]
+    pub fn returned() -> Self {
+        Outcome::local(Reply::new(
+            554,
+            (5, 7, 1),
+            "returned by the operator of this server",
+        ))
+    }
+}
+
+impl Attempted {
+    /// The same outcome for all of `indexes`.
+    pub fn settle_all(&mut self, indexes: &[u32], outcome: &Outcome) {
+        self.outcomes
+            .extend(indexes.iter().map(|i| (*i, outcome.clone())));
+    }
+}

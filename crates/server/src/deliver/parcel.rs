@@ -1,0 +1,141 @@
+//! A stored message as the transports need it: the recipients of one transaction, and the content
+//! from its start as often as a host is tried.
+//!
+//! All recipients of a parcel share a destination and a reverse-path, so that one transaction can
+//! serve them. It holds no more of the content than the piece that is on its way.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthaste_queue::envelope::Recipient;
+use posthaste_queue::schedule::Work;
+use posthaste_queue::spool::{Content, Stored};
+use posthaste_smtp::address::{ForwardPath, ReversePath};
+use posthaste_smtp::client::Transaction;
+use posthaste_smtp::extension::BodyType;
+
+use super::Attempted;
+use crate::fault::Fault;
+use crate::route::Route;
+
+/// Recipients of one message that go the same way.
+pub struct Parcel<'a> {
+    stored: &'a Stored,
+    recipients: Vec<(u32, &'a Recipient)>,
+    content: Content,
+    unreadable: Option<io::Error>,
+}
+
+impl<'a> Parcel<'a> {
+    /// Takes the recipients of `work` that still belong to its destination. The others are moved:
+    /// they are somebody else's work.
+    #[must_use]
+    pub fn pack(work: &Work, stored: &'a Stored, route: &Route) -> (Parcel<'a>, Attempted) {
+        let envelope = stored.envelope();
+        let mut attempted = Attempted::default();
+        let mut recipients: Vec<(u32, &Recipient)> = Vec::new();
+        for (index, recipient) in envelope.open().filter(|(i, _)| work.recipients.contains(i)) {
+            let destination = route.destination(&recipient.address);
+            let first = recipients
+                .first()
+                .map(|(_, first)| envelope.reverse_path_of(first));
+            let alike = first.is_none_or(|path| path == envelope.reverse_path_of(recipient));
+            if destination == *work.destination && alike {
+                recipients.push((index, recipient));
+            } else {
+                attempted.moved.push((index, Arc::from(destination)));
+            }
+        }
+        let parcel = Parcel {
+            stored,
+            recipients,
+            content: stored.content(),
+            unreadable: None,
+        };
+        (parcel, attempted)
+    }
+
+    /// The stored message.
+    #[must_use]
+    pub fn stored(&self) -> &'a Stored {
+        self.stored
+    }
+
+    /// The recipients with their indexes in the envelope.
+    #[must_use]
+    pub fn recipients(&self) -> &[(u32, &'a Recipient)] {
+        &self.recipients
+    }
+
+    /// The recipients' indexes in the envelope.
+    #[must_use]
+    pub fn indexes(&self) -> Vec<u32> {
+        self.recipients.iter().map(|(index, _)| *index).collect()
+    }
+
+    /// Where reports about these recipients go.
+    #[must_use]
+    pub fn reverse_path(&self) -> &'a ReversePath {
+        let envelope = self.stored.envelope();
+        match self.recipients.first() {
+            Some((_, first)) => envelope.reverse_path_of(first),
+            None => &envelope.message.reverse_path,
+        }
+    }
+
+    /// The transaction for those recipients that stand at the places `left`.
+    #[must_use]
+    pub fn transaction(&self, left: &[usize]) -> Transaction {
+        let message = &self.stored.envelope().message;
+        let address = |at: &usize| {
+            let (_, recipient) = self.recipients.get(*at)?;
+            Some(ForwardPath::Mailbox(recipient.address.clone()))
+        };
+        Transaction {
+            reverse_path: self.reverse_path().clone(),
+            recipients: left.iter().filter_map(address).collect(),
+            size: Some(self.stored.size()),
+            body: match message.content.eight_bit {
+                true => BodyType::EightBitMime,
+                false => BodyType::SevenBit,
+            },
+            // 8-bit header fields without the sender's SMTPUTF8 are passed on as they came.
+            smtp_utf8: message.smtp_utf8 && message.content.utf8_headers,
+        }
+    }
+
+    /// Starts the content again.
+    pub fn rewind(&mut self) {
+        self.content = self.stored.content();
+    }
+
+    /// The next piece of content; `None` at its end.
+    ///
+    /// # Errors
+    /// When it cannot be read; the reason is kept for the operator.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        self.content.next().await.map_err(|e| {
+            let text = e.to_string();
+            self.unreadable = Some(e);
+            text
+        })
+    }
+
+    /// Whether reading failed, so that no host needs to be tried any more.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable.is_some()
+    }
+
+    /// What the operator must know.
+    #[must_use]
+    pub fn into_fault(self) -> Option<Fault> {
+        let cause = self.unreadable?;
+        let doing = format!(
+            "reading message {} from the spool",
+            self.stored.envelope().id
+        );
+        Some(Fault::new(doing, cause).fix("check the disk and the kernel log"))
+    }
+}

@@ -1,0 +1,232 @@
+//! Hands a message to the first next hop that takes it, over SMTP or LMTP.
+//!
+//! A host that cannot be reached, refuses the connection or drops it before the end of data is passed
+//! over for the next one (RFC 5321 §5.1). What a host says of a recipient decides that recipient:
+//! 4yz is deferred, 5yz has failed. A connection lost after the end of data is an outcome of its own,
+//! since the host may have the message (RFC 1047).
+//!
+//! This module does **not** look names up, retry later, or write to the queue.
+
+use posthaste_smtp::client::{Lost, RecipientOutcome, Stage, Unsuitable};
+use posthaste_smtp::reply::Reply;
+use posthaste_world::World;
+
+use super::Outcome;
+use super::connection::{Connection, Unusable};
+use super::parcel::Parcel;
+use crate::route::{NextHop, Route};
+
+/// Hosts that are tried in one attempt; each may cost the patience of a connection.
+pub const HOSTS_TRIED_MAX: usize = 5;
+
+/// The transport for servers.
+pub struct Smtp {
+    world: World,
+    hello_name: Box<str>,
+}
+
+/// What a try at all next hops gave.
+#[derive(Debug)]
+pub struct Tried {
+    /// One per recipient, in order.
+    pub outcomes: Vec<Outcome>,
+    /// Why no host served us, when none did: the destination as a whole has failed.
+    pub destination_failed: Option<String>,
+}
+
+/// Recipients on their way through the next hops.
+struct Progress {
+    outcomes: Vec<Option<Outcome>>,
+    /// What the last host said or did that is not about a recipient.
+    obstacle: Option<Outcome>,
+    /// Hosts passed over, and those of them that said they take no mail (RFC 7504).
+    passed_over: usize,
+    take_no_mail: usize,
+}
+
+impl Smtp {
+    /// A transport that calls itself `hello_name`.
+    #[must_use]
+    pub fn new(world: World, hello_name: &str) -> Self {
+        Smtp {
+            world,
+            hello_name: hello_name.into(),
+        }
+    }
+
+    /// Tries `hops` in order, a kept connection to one of them first, until every recipient has an
+    /// outcome. A connection that may be used again is left in `connection`.
+    pub async fn try_each(
+        &self,
+        route: &Route,
+        hops: &[NextHop],
+        parcel: &mut Parcel<'_>,
+        connection: &mut Option<Connection>,
+    ) -> Tried {
+        let mut progress = Progress::new(parcel.recipients().len());
+        if let Some(kept) = connection.take() {
+            if kept.is_reusable(self.world.clock.elapsed()) && hops.contains(kept.hop()) {
+                *connection = progress.send(kept, parcel).await;
+            } else {
+                kept.close().await;
+            }
+        }
+        for hop in hops.iter().take(HOSTS_TRIED_MAX) {
+            if progress.is_complete() || parcel.is_unreadable() {
+                break;
+            }
+            match Connection::open(&self.world, hop, &self.hello_name).await {
+                Ok(open) if route.is_ourselves(hop, open.peer_name()) => {
+                    progress.loops(hop);
+                    open.close().await;
+                }
+                Ok(open) => *connection = progress.send(open, parcel).await,
+                Err(unusable) => progress.pass_over(hop, &unusable),
+            }
+        }
+        progress.conclude()
+    }
+}
+
+impl Progress {
+    fn new(recipients: usize) -> Self {
+        Progress {
+            outcomes: vec![None; recipients],
+            obstacle: None,
+            passed_over: 0,
+            take_no_mail: 0,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.outcomes.iter().all(Option::is_some)
+    }
+
+    /// Sends to the recipients that are left. Gives the connection back when it may be used again.
+    async fn send(
+        &mut self,
+        mut connection: Connection,
+        parcel: &mut Parcel<'_>,
+    ) -> Option<Connection> {
+        let left: Vec<usize> = self.left().collect();
+        let kept = connection.is_used();
+        let host = connection.hop().host.clone();
+        match connection.transact(parcel.transaction(&left), parcel).await {
+            Err(Unsuitable::NotReady) => None,
+            Err(unsuitable) => {
+                self.settle_left(&Outcome::local(unsuitable.reply()));
+                Some(connection)
+            }
+            Ok(done) => {
+                let why = done.lost.as_deref().unwrap_or("the connection was lost");
+                self.passed_over += usize::from(done.lost.is_some() && !kept);
+                for (index, answer) in left.into_iter().zip(done.outcomes) {
+                    self.take(index, answer, &host, (kept, why));
+                }
+                done.lost.is_none().then_some(connection)
+            }
+        }
+    }
+
+    /// Takes what a host answered for one recipient. A kept connection of which the host has had
+    /// enough says nothing about the host: it is tried anew.
+    fn take(&mut self, index: usize, answer: RecipientOutcome, host: &str, on: (bool, &str)) {
+        let (kept, why) = on;
+        let outcome = match answer {
+            RecipientOutcome::Deferred(reply) if reply.code() == 421 => {
+                if !kept {
+                    self.obstacle = Some(Outcome::remote(reply, host));
+                }
+                return;
+            }
+            RecipientOutcome::Accepted(reply)
+            | RecipientOutcome::Deferred(reply)
+            | RecipientOutcome::Refused(reply) => Outcome::remote(reply, host),
+            RecipientOutcome::Lost(Lost::AfterEndOfData) => Outcome {
+                ambiguous: true,
+                ..Outcome::local(lost(host, &format!("{why}, after the end of data")))
+            },
+            RecipientOutcome::Lost(Lost::BeforeEndOfData) => {
+                if !kept {
+                    self.obstacle = Some(Outcome::local(lost(host, why)));
+                }
+                return;
+            }
+        };
+        if let Some(slot) = self.outcomes.get_mut(index) {
+            *slot = Some(outcome);
+        }
+    }
+
+    /// Notes why a host could not be used.
+    fn pass_over(&mut self, hop: &NextHop, unusable: &Unusable) {
+        self.passed_over += 1;
+        let at = format!("{} ({})", hop.host, hop.endpoint);
+        let reply = match unusable {
+            Unusable::Unreachable(why) => Reply::new(451, (4, 4, 1), format!("{at}: {why}")),
+            Unusable::Refused(stage, reply) => {
+                if *stage == Stage::Greeting && reply.code() == 521 {
+                    self.take_no_mail += 1;
+                }
+                let text = format!("{at} refused the connection: {reply}");
+                Reply::new(450, (4, 3, 2), text)
+            }
+        };
+        self.obstacle = Some(Outcome::local(reply));
+    }
+
+    /// The host is this server (RFC 5321 §6.3).
+    fn loops(&mut self, hop: &NextHop) {
+        let text = format!(
+            "{} ({}) is this very server: mail loops back",
+            hop.host, hop.endpoint
+        );
+        self.settle_left(&Outcome::local(Reply::new(554, (5, 4, 6), text)));
+    }
+
+    fn settle_left(&mut self, outcome: &Outcome) {
+        for slot in self.outcomes.iter_mut().filter(|o| o.is_none()) {
+            *slot = Some(outcome.clone());
+        }
+    }
+
+    fn left(&self) -> impl Iterator<Item = usize> {
+        self.outcomes
+            .iter()
+            .enumerate()
+            .filter(|(_, o)| o.is_none())
+            .map(|(i, _)| i)
+    }
+
+    fn conclude(mut self) -> Tried {
+        let none_takes_mail = self.take_no_mail > 0 && self.take_no_mail == self.passed_over;
+        let obstacle = self.obstacle.take().unwrap_or_else(|| {
+            Outcome::local(Reply::new(451, (4, 4, 1), "no next hop could be used"))
+        });
+        let mut failed = None;
+        if !self.is_complete() {
+            if none_takes_mail {
+                // RFC 7504 §4: such a host is not asked again.
+                let text = obstacle.reply.text().to_owned();
+                self.settle_left(&Outcome::local(Reply::new(550, (5, 3, 2), text)));
+            } else {
+                failed = Some(obstacle.reply.to_string());
+                self.settle_left(&obstacle);
+            }
+        }
+        let outcomes: Vec<Outcome> = self.outcomes.into_iter().flatten().collect();
+        // A host that loses connections after the dot gets one message an interval, not all of them.
+        let ambiguous = outcomes
+            .iter()
+            .find(|o| o.ambiguous)
+            .map(|o| o.reply.to_string());
+        Tried {
+            outcomes,
+            destination_failed: failed.or(ambiguous),
+        }
+    }
+}
+
+fn lost(host: &str, why: &str) -> Reply {
+    Reply::new(451, (4, 4, 2), format!("{host}: {why}"))
+}
