@@ -1,0 +1,135 @@
+//! The sending session against any server.
+
+use posthaste_smtp::Dialect;
+use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
+use posthaste_smtp::client::{Event, RecipientOutcome, Session, Settings, Transaction};
+use posthaste_smtp::extension::BodyType;
+
+use crate::choices::{Choices, seeds};
+use crate::server::assert_whole_lines;
+
+const CONTENT: &[u8] = b"Subject: x\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n";
+const TRANSACTIONS: usize = 3;
+
+/// What a dialogue came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Transcript {
+    events: Vec<String>,
+    output: Vec<u8>,
+    begun: Vec<usize>,
+    finished: usize,
+}
+
+/// How the input is cut never changes anything; each transaction that was begun ends exactly once,
+/// with one outcome per recipient, of the class of the reply.
+pub fn session(octets: &[u8]) {
+    let Some(([flags, cuts], wire)) = seeds(octets) else {
+        return;
+    };
+    let whole = run(flags, wire, None);
+    assert_eq!(whole, run(flags, wire, Some(Choices::new(cuts.into()))));
+    assert_whole_lines(&whole.output);
+    assert_eq!(whole.finished, whole.begun.len(), "{whole:?}");
+}
+
+fn run(flags: u8, wire: &[u8], mut cuts: Option<Choices>) -> Transcript {
+    let dialect = if flags & 1 == 0 {
+        Dialect::Smtp
+    } else {
+        Dialect::Lmtp
+    };
+    let mut session = Session::new(Settings {
+        hello_name: "mx.example.org".into(),
+        dialect,
+    });
+    let mut transcript = Transcript::default();
+    let (mut rest, mut told_closed) = (wire, false);
+    for _ in 0..1_000 + 16 * wire.len() {
+        while let Some(event) = session.next() {
+            transcript.events.push(format!("{event:?}"));
+            if let Event::Closed(_) = event {
+                transcript.output.extend_from_slice(session.output());
+                return transcript;
+            }
+            react(&mut session, &event, &mut transcript);
+            drive(&mut session, flags, &mut transcript);
+        }
+        let written = cuts
+            .as_mut()
+            .map_or(usize::MAX, |c| c.piece(64))
+            .min(session.output().len());
+        transcript
+            .output
+            .extend_from_slice(&session.output()[..written]);
+        session.wrote(written);
+        assert!(
+            session.wants_input(),
+            "no event, and no wish for input: {transcript:?}"
+        );
+        assert!(
+            !told_closed,
+            "wants input from a peer that closed: {transcript:?}"
+        );
+        if rest.is_empty() {
+            session.peer_closed();
+            told_closed = true;
+        } else {
+            let len = cuts
+                .as_mut()
+                .map_or(rest.len(), |c| c.piece(rest.len()).min(rest.len()));
+            session.receive(&rest[..len]);
+            rest = &rest[len..];
+        }
+    }
+    panic!("the dialogue does not end: {transcript:?}");
+}
+
+fn react(session: &mut Session, event: &Event, transcript: &mut Transcript) {
+    match event {
+        Event::SendBody => {
+            session.body(CONTENT);
+            session.end_body();
+        }
+        Event::Finished(outcomes) => {
+            assert_eq!(
+                Some(&outcomes.len()),
+                transcript.begun.get(transcript.finished)
+            );
+            transcript.finished += 1;
+            for outcome in outcomes {
+                match outcome {
+                    RecipientOutcome::Accepted(reply) => assert!(reply.is_positive(), "{reply}"),
+                    RecipientOutcome::Deferred(reply) => assert!(!reply.is_permanent(), "{reply}"),
+                    RecipientOutcome::Refused(reply) => assert!(reply.is_permanent(), "{reply}"),
+                    RecipientOutcome::Lost(_) => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Begins what is still to be begun; says QUIT when all is done. Only after an event, so that the
+/// moment does not depend on how the input was cut.
+fn drive(session: &mut Session, flags: u8, transcript: &mut Transcript) {
+    let begun = transcript.begun.len();
+    if !session.can_begin() {
+        return;
+    }
+    if begun < TRANSACTIONS {
+        let recipients = 1 + (usize::from(flags >> 1) + begun) % 3;
+        let path = |i| ForwardPath::parse(&format!("<r{i}@example.org>"), Utf8::Refused).unwrap();
+        let transaction = Transaction {
+            reverse_path: ReversePath::Null,
+            recipients: (0..recipients).map(path).collect(),
+            size: Some(CONTENT.len() as u64),
+            body: BodyType::SevenBit,
+            smtp_utf8: false,
+        };
+        if session.begin(transaction).is_ok() {
+            transcript.begun.push(recipients);
+        }
+    } else if transcript.finished == begun {
+        session.quit();
+    }
+}

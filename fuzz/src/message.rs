@@ -1,0 +1,183 @@
+//! Messages: the header scan and delivery reports.
+
+use posthaste_message::dsn::{Kind, Original, Reason, Recipient, Report};
+use posthaste_message::edit::{self, Edit};
+use posthaste_message::header::{MAX_VALUE, Scan};
+use posthaste_message::received::{Protocol, Received};
+use posthaste_message::{date, trace};
+use posthaste_smtp::reply::EnhancedCode;
+
+use crate::choices::{Choices, seeds};
+
+/// How the octets are split never changes the facts, and the facts are true of the octets.
+pub fn header_scan(octets: &[u8]) {
+    let Some(([seed], message)) = seeds(octets) else {
+        return;
+    };
+    let mut choices = Choices::new(seed.into());
+    let mut split = Scan::new();
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (piece, tail) = rest.split_at(choices.piece(rest.len()));
+        split.push(piece);
+        rest = tail;
+    }
+    let mut whole = Scan::new();
+    whole.push(message);
+    let facts = whole.finish();
+    assert_eq!(split.finish(), facts);
+
+    let header_end = usize::try_from(facts.header_end.unwrap()).unwrap();
+    let body_start = usize::try_from(facts.body_start.unwrap()).unwrap();
+    assert!(matches!(
+        &message[header_end..body_start],
+        b"" | b"\n" | b"\r\n"
+    ));
+    assert_eq!(facts.eight_bit(), !message.is_ascii());
+    assert!(
+        facts
+            .message_id
+            .iter()
+            .chain(&facts.subject)
+            .all(|v| !v.contains(char::is_control))
+    );
+    // A replacement character takes three octets where it replaces one.
+    assert!(facts.subject.iter().all(|v| v.len() <= 3 * MAX_VALUE));
+    let lines = message
+        .split(|&b| b == b'\n')
+        .map(|l| l.strip_suffix(b"\r").unwrap_or(l).len());
+    assert_eq!(facts.longest_line, lines.max().unwrap_or(0) as u64);
+
+    let block = &message[..header_end];
+    assert_eq!(edit::apply(block, &[]), block);
+    let field = message[body_start..].to_vec();
+    let edited = edit::apply(
+        b"A: 1\r\n",
+        &[Edit::Insert {
+            at: 0,
+            field: field.clone(),
+        }],
+    );
+    assert!(!edited.windows(4).any(|w| w == b"\r\n\r\n"));
+    let _ = date::parse(&field);
+}
+
+/// Whatever the texts are, a report is lines that end in CRLF, with the structure that it should have,
+/// and a trace field is one field.
+pub fn dsn(octets: &[u8]) {
+    let Some(([kind, class], texts)) = seeds(octets) else {
+        return;
+    };
+    // 255 is in no UTF-8 text, so it separates them.
+    let texts: Vec<String> = texts
+        .split(|&b| b == 255)
+        .map(|t| String::from_utf8_lossy(t).into_owned())
+        .collect();
+    let text = |i: usize| texts.get(i).map_or("", String::as_str);
+    let body = text(7).replace(['\r', '\0'], "").replace('\n', "\r\n");
+
+    let kinds = [
+        Kind::Failed,
+        Kind::Delayed,
+        Kind::Delivered,
+        Kind::Relayed,
+        Kind::Expanded,
+    ];
+    let status = EnhancedCode {
+        class: 2 + class % 4,
+        subject: class.into(),
+        detail: kind.into(),
+    };
+    let remote = Recipient {
+        original: Some(text(0)),
+        address: text(1),
+        status,
+        reason: Some(Reason::Remote {
+            host: text(2),
+            reply: text(3),
+        }),
+        last_attempt_s: Some(kind.into()),
+        retry_until_s: Some(class.into()),
+    };
+    let reason = Some(Reason::Local(text(3)));
+    let local = Recipient {
+        original: None,
+        reason,
+        ..remote.clone()
+    };
+    let recipients = [remote, local];
+    let whole = class % 2 == 0;
+    let report = Report {
+        kind: kinds[usize::from(kind) % kinds.len()],
+        reporting_mta: text(4),
+        to: text(1),
+        envelope_id: Some(text(5)),
+        queue_id: text(6),
+        message_id: text(2),
+        arrival_s: 0,
+        unix_s: u64::MAX,
+        recipients: &recipients,
+        original: match whole {
+            true => Original::Whole(body.as_bytes()),
+            false => Original::Headers(body.as_bytes()),
+        },
+    };
+    let rendered = report.render();
+    assert_report(&rendered.message, &body, whole);
+    assert_eq!(rendered.eight_bit, !rendered.message.is_ascii());
+
+    let received = Received {
+        hello: text(2),
+        peer: None,
+        reverse_name: Some(text(3)),
+        by: text(4),
+        protocol: Protocol::Esmtp,
+        tls: None,
+        authenticated: false,
+        utf8: class % 2 == 1,
+        id: text(6),
+        recipient: Some(text(1)),
+        unix_s: 0,
+    };
+    assert_field(&received.render());
+    assert_field(&trace::return_path(text(1)));
+    assert_field(&trace::delivered_to(text(1)));
+}
+
+/// One field: a line end only at its end or before white space that more than white space follows.
+fn assert_field(field: &str) {
+    let value = field.strip_suffix("\r\n").expect("a field ends in CRLF");
+    for (i, line) in value.split("\r\n").enumerate() {
+        assert!(i == 0 || line.starts_with([' ', '\t']), "{field:?}");
+        assert!(!line.trim().is_empty(), "{field:?}");
+        assert!(line.len() <= 998, "{field:?}");
+        assert!(
+            !line.contains(|c: char| c.is_control() && c != '\t'),
+            "{field:?}"
+        );
+    }
+}
+
+fn assert_report(message: &[u8], body: &str, whole: bool) {
+    let text = std::str::from_utf8(message).expect("UTF-8 in, UTF-8 out");
+    assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']));
+    let (head, _) = text.split_once("\r\n\r\n").unwrap();
+    let boundary = head
+        .split("boundary=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let parts: Vec<&str> = text.split(&format!("\r\n--{boundary}")).collect();
+    assert_eq!((parts.len(), parts.last()), (5, Some(&"--\r\n")));
+    let groups = parts[2].trim_end_matches("\r\n").split("\r\n\r\n");
+    assert_eq!(groups.count(), 4); // the part's own fields, the message, two recipients
+    if whole {
+        let (_, returned) = parts[3].split_once("\r\n\r\n").unwrap();
+        assert_eq!(
+            returned.strip_suffix("\r\n"),
+            Some(body.strip_suffix("\r\n").unwrap_or(body))
+        );
+    }
+}
