@@ -134,3 +134,85 @@ pub struct Change {
     #[arg(long)]
     pub json: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command, Verb};
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn config_may_stand_anywhere() {
+        for line in [
+            "posthaste --config a.toml queue list",
+            "posthaste queue --config a.toml list",
+            "posthaste queue list state=held --config a.toml",
+        ] {
+            assert_eq!(
+                parse(line).unwrap().config.to_str(),
+                Some("a.toml"),
+                "{line}"
+            );
+        }
+        let default = parse("posthaste serve").unwrap().config;
+        assert_eq!(default.to_str(), Some("/etc/posthaste/posthaste.toml"));
+    }
+
+    #[test]
+    fn a_change_needs_a_filter_and_a_listing_does_not() {
+        for verb in ["hold", "release", "retry", "bounce", "delete"] {
+            assert!(parse(&format!("posthaste queue {verb}")).is_err(), "{verb}");
+            assert!(parse(&format!("posthaste queue {verb} id=x --dry-run --json")).is_ok());
+        }
+        for verb in ["list", "count", "show"] {
+            assert!(
+                parse(&format!("posthaste queue {verb} --json")).is_ok(),
+                "{verb}"
+            );
+        }
+    }
+
+    #[test]
+    fn filters_and_recipients_may_be_several() {
+        let cli = parse("posthaste queue delete from=<> and age>1h").unwrap();
+        let Command::Queue(queue) = cli.command else {
+            panic!()
+        };
+        let Verb::Delete(change) = queue.verb else {
+            panic!()
+        };
+        assert_eq!(change.filter, ["from=<>", "and", "age>1h"]);
+        let cli = parse("posthaste send --from a@example.org b@example.net c@example.net").unwrap();
+        let Command::Send(send) = cli.command else {
+            panic!()
+        };
+        assert_eq!(send.recipients.len(), 2);
+    }
+
+    #[test]
+    fn every_command_answers_help_and_version() {
+        for command in [
+            "",
+            " serve",
+            " check",
+            " demo",
+            " queue",
+            " queue list",
+            " send",
+        ] {
+            for flag in ["--help", "--version"] {
+                let error = parse(&format!("posthaste{command} {flag}")).unwrap_err();
+                assert_eq!(error.exit_code(), 0, "posthaste{command} {flag}");
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@
 //!       / "domain=" domain             a recipient's domain; "*.example.org" for those below
 //!       / "state=" state               a recipient's state
 //!       / "age" (">" / "<") duration   time since the message was accepted: 90s 15m 1h 5d 1w
-//!       / "id=" queue id
+//!       / ["id="] queue id
 //! ```
 //!
 //! Addresses and domains compare without case. `to=`, `domain=` and `state=` must hold for the same
@@ -21,10 +21,13 @@ use std::time::Duration;
 use crate::config::text;
 use crate::config::value::parse_duration;
 
+/// Characters of a queue id.
+const ID_LEN: usize = 26;
+
 /// The grammar in a few lines, for help texts and errors.
 pub const GRAMMAR: &str = "\
 FILTER is one or more of these, all of which must hold:
-  id=QUEUE-ID          the message with this queue id
+  id=QUEUE-ID          the message with this queue id; `id=` may be left out
   from=ADDRESS         its reverse-path; from=<> for reports
   to=ADDRESS           one of its recipients
   domain=DOMAIN        a recipient's domain; domain=*.example.org for those below
@@ -205,6 +208,9 @@ fn is_below(domain: &str, above: &str) -> bool {
 fn term(word: &str) -> Result<Term, BadFilter> {
     let bad = |cause: String| Err(BadFilter { cause });
     let Some(sign) = word.find(['=', '>', '<']) else {
+        if word.len() == ID_LEN && word.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Ok(Term::Id(word.to_string()));
+        }
         return bad(format!("`{word}` is not a filter: there is no `=` in it"));
     };
     let (name, rest) = word.split_at(sign);
@@ -292,6 +298,7 @@ mod tests {
         ]));
         assert!(holds(&["from=carol@example.org and state=held"]));
         assert!(!holds(&["id=01hzy", "age>2h"]));
+        assert!(!holds(&["01hzy0123456789abcdefghjkm"]));
         assert!(!holds(&["from=<>"]));
     }
 

@@ -117,3 +117,78 @@ mailboxes = [\"*\"]
         posthaste::config::Mailboxes::Named(names)
     );
 }
+
+/// What is said of a configuration in a folder of its own, whose `data_dir` is `data`.
+fn check_with(prepare: impl Fn(&Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("posthaste.toml");
+    let example = std::fs::read_to_string("tests/check/empty_domain.toml").unwrap();
+    std::fs::write(&path, example).unwrap();
+    prepare(folder.path());
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    let said = finding::report(&posthaste::config::check(&path, &disk::Folders));
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        before,
+        "a check leaves nothing"
+    );
+    said
+}
+
+#[test]
+fn a_data_folder_that_can_be_used_or_made_is_no_finding() {
+    assert!(!check_with(|_| ()).contains("cannot be"));
+    let there = |folder: &Path| std::fs::create_dir(folder.join("data")).unwrap();
+    assert!(!check_with(there).contains("cannot be"));
+}
+
+#[test]
+fn a_data_folder_that_is_a_file_is_an_error() {
+    let said = check_with(|folder| std::fs::write(folder.join("data"), "").unwrap());
+    assert!(
+        said.contains("data cannot be read") && said.contains("not a file"),
+        "{said}"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[ -~\n\té€]{0,200}") {
+        read_anything(&text);
+    }
+
+    #[test]
+    fn no_damage_to_a_good_file_makes_the_reader_panic(at in 0_usize..1_400, put in ".{0,4}") {
+        let good = std::fs::read_to_string("../../docs/guide/posthaste.toml").unwrap();
+        let at = (at.min(good.len())..=good.len()).find(|i| good.is_char_boundary(*i)).unwrap();
+        read_anything(&format!("{}{put}{}", &good[..at], good[at..].get(1..).unwrap_or_default()));
+        read_anything(&good[..at]);
+    }
+
+    #[test]
+    fn no_alias_file_makes_the_reader_panic(text in "[a-c:, \\\\\"@.\n#|/é]{0,200}") {
+        let domain = posthaste_smtp::address::DomainName::parse(
+            "example.org",
+            posthaste_smtp::address::Utf8::Refused,
+        );
+        let _ = posthaste::lookup::aliases::parse(&text, &domain.unwrap());
+    }
+}
+
+fn read_anything(text: &str) {
+    let source = finding::Source {
+        path: "a.toml".into(),
+        text: text.into(),
+    };
+    let (_, reader) = posthaste::config::file::File::parse(&source);
+    for finding in reader.findings {
+        assert!(!finding.to_string().is_empty());
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_and_not_followed() {
+    read_anything(&format!("a = {}", "[".repeat(100_000)));
+    read_anything(&format!("a = {}", "{a=".repeat(100_000)));
+    read_anything(&format!("{} = 1", "a.".repeat(100_000)));
+}

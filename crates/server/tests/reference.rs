@@ -1,7 +1,7 @@
 //! The reference pages say what the program does.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p posthaste --test reference` writes them again.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use posthaste::config::reference;
 

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::finding::Source;
 use super::network::Network;
-use super::value::Default::{Absent, Is, Required};
+use super::value::Fallback::{Absent, Is, Required};
 use super::value::{Count, Key, Many, Reader, Section, Setting, Size, Tables, Value};
 
 /// Longest configuration file, in octets.
@@ -279,4 +279,31 @@ fn syntax(message: &str) -> (String, &'static str) {
          begins with [dns] or [[domain]] on a line of its own"
     };
     (format!("this is not TOML: {message}"), fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::de::DeValue;
+
+    use super::super::value::Fallback;
+    use super::top;
+
+    #[test]
+    fn every_default_and_every_example_is_well_written() {
+        let inner = top()
+            .keys
+            .iter()
+            .filter_map(|k| k.section)
+            .flat_map(|s| s.keys);
+        for key in top().keys.iter().chain(inner) {
+            if let Fallback::Is(text) | Fallback::Required(text) = key.default {
+                assert!(DeValue::parse(text).is_ok(), "{} = {text}", key.name);
+            }
+            assert!(
+                !key.about.is_empty(),
+                "{} says nothing about itself",
+                key.name
+            );
+        }
+    }
 }

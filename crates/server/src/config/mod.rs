@@ -246,6 +246,22 @@ impl Config {
     }
 }
 
+/// Everything that `check` has to say: about the file, and about this machine when the file can be
+/// used.
+#[must_use]
+pub fn check(path: &Path, disk: &dyn Disk) -> Vec<Finding> {
+    match Config::load(path, disk) {
+        Ok(Loaded {
+            config,
+            mut warnings,
+        }) => {
+            warnings.extend(environment::examine(&config, disk));
+            warnings
+        }
+        Err(findings) => findings,
+    }
+}
+
 impl MaildirPath {
     /// The folder of one mailbox. Both are checked names of the configuration: no `/`, not `.` or
     /// `..`, no control characters.

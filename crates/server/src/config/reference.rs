@@ -7,7 +7,7 @@ use std::fmt::Write;
 use clap::CommandFactory;
 
 use super::file;
-use super::value::{Default, Key, Section};
+use super::value::{Fallback, Key, Section};
 use crate::cli::Cli;
 
 /// The whole of `docs/reference/config.md`.
@@ -67,16 +67,16 @@ fn section(page: &mut String, title: &str, section: &Section) {
 
 fn default(key: &Key) -> String {
     match key.default {
-        Default::Required(_) => "none; it must be there".into(),
-        Default::Absent(meaning) => meaning.into(),
-        Default::Is(value) => format!("`{value}`"),
+        Fallback::Required(_) => "none; it must be there".into(),
+        Fallback::Absent(meaning) => meaning.into(),
+        Fallback::Is(value) => format!("`{value}`"),
     }
 }
 
 fn example(key: &Key) -> String {
     match key.default {
-        Default::Required(example) => format!(", like `{} = {example}`", key.name),
-        Default::Absent(_) | Default::Is(_) => String::new(),
+        Fallback::Required(example) => format!(", like `{} = {example}`", key.name),
+        Fallback::Absent(_) | Fallback::Is(_) => String::new(),
     }
 }
 

@@ -48,17 +48,17 @@ pub struct Key {
     pub name: &'static str,
     /// What to write.
     pub kind: &'static str,
-    /// What holds without it.
-    pub default: Default,
+    /// What holds where it is not written.
+    pub default: Fallback,
     /// What it does, a line an entry.
     pub about: &'static [&'static str],
     /// The section under this key, when it is one.
     pub section: Option<Section>,
 }
 
-/// What holds without a key.
+/// What holds where a key is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Default {
+pub enum Fallback {
     /// Nothing: the key must be there. An example to write.
     Required(&'static str),
     /// The key may be absent; the text says what that means.
@@ -137,13 +137,13 @@ impl<'a> Reader<'a> {
             return T::read(value, self).map(|value| Setting { value, span });
         }
         match key.default {
-            Default::Absent(_) => None,
-            Default::Required(example) => {
+            Fallback::Absent(_) => None,
+            Fallback::Required(example) => {
                 let cause = format!("`{}` is missing", key.name);
                 self.error(header, cause, format!("add `{} = {example}`", key.name));
                 None
             }
-            Default::Is(text) => self.default(text, header),
+            Fallback::Is(text) => self.default(text, header),
         }
     }
 

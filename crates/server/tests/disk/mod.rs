@@ -1,4 +1,4 @@
-//! A disk door that reads: all that a configuration needs.
+//! A disk door with all that a configuration needs: to read, and to make and remove an empty file.
 
 use std::fs;
 use std::io::{self, IoSlice};
@@ -17,14 +17,18 @@ fn read_only<T>() -> io::Result<T> {
 }
 
 impl Disk for Folders {
-    fn open(&self, path: &Path, _how: Open) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(Opened(fs::File::open(path)?)))
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        let file = match how {
+            Open::Read | Open::ReadWrite => fs::File::open(path)?,
+            Open::CreateNew => fs::File::create_new(path)?,
+        };
+        Ok(Box::new(Opened(file)))
     }
     fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
         read_only()
     }
-    fn remove(&self, _path: &Path) -> io::Result<()> {
-        read_only()
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
         read_only()

@@ -69,6 +69,7 @@ pub(super) fn mean(
     let config = config.filter(|_| !meaning.reader.findings.iter().any(Finding::is_error));
     if let Some(config) = &config {
         meaning.absent(file, config);
+        meaning.beaten(file, config);
     }
     (config, meaning.reader.findings)
 }
@@ -294,6 +295,33 @@ impl Meaning<'_> {
                 "mail is received in clear until a later version offers STARTTLS",
                 "write `tls = \"none\"` in each [[listener]] to accept that",
             );
+        }
+    }
+
+    /// Warns of routes for domains that are ours.
+    fn beaten(&mut self, file: &File, config: &Config) {
+        let routes = file
+            .route
+            .as_ref()
+            .map(|r| r.value.0.as_slice())
+            .unwrap_or_default();
+        let entries = routes.iter().filter_map(|r| r.value.recipients.as_ref());
+        for entry in entries.flat_map(|r| &r.value.list) {
+            let name = text::domain_name(&entry.value).ok();
+            if config
+                .domains
+                .iter()
+                .any(|d| Some(&d.name) == name.as_ref())
+            {
+                self.reader.warn(
+                    &entry.span,
+                    format!(
+                        "`{}` is a [[domain]] of ours, which always beats a route",
+                        entry.value
+                    ),
+                    "remove it here, or set `deliver` of that [[domain]]",
+                );
+            }
         }
     }
 
