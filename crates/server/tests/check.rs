@@ -1,7 +1,7 @@
 //! Wrong configurations and what is said about them, as golden files.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p posthaste --test check` writes the expected files again.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use nix::unistd::{Uid, User};
 use posthaste_world::Disk;
 use posthaste_world::disk::Open;
 
-use super::{Config, Deliver, Finding};
+use super::{Config, DEFAULT_USER, Deliver, Finding};
 
 /// Name of the file that is made and removed again to see whether a folder can be written.
 const PROBE: &str = ".posthaste-check";
@@ -41,10 +41,9 @@ fn data_dir(config: &Config, disk: &dyn Disk) -> Option<Finding> {
         }
         Err(e) => (e, "read"),
     };
-    let user = if Uid::effective().is_root() {
-        config.user.clone()
-    } else {
-        own_name()
+    let user = match &config.user {
+        Some(user) if Uid::effective().is_root() => user.clone(),
+        _ => own_name(),
     };
     let fix = match cause.kind() {
         ErrorKind::PermissionDenied | ErrorKind::NotFound => {
@@ -73,21 +72,27 @@ fn probe(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
 }
 
 fn user(config: &Config, root: bool) -> Option<Finding> {
-    let user = &config.user;
     if !root {
         return None;
     }
+    let user = config.user.as_deref().unwrap_or(DEFAULT_USER);
+    let add = format!("run `sudo useradd --system --shell /usr/sbin/nologin {user}`");
     match User::from_name(user) {
-        Ok(Some(found)) if found.uid.is_root() => Some(Finding::error(
+        Ok(Some(found)) if found.uid.is_root() => Some(Finding::warning(
             None,
-            format!("`user` is `{user}`, which is root: the server would keep every right"),
+            "`user` is root: a flaw in the server would have every right on this machine",
             "name an ordinary user, like \"posthaste\"",
         )),
         Ok(Some(_)) => None,
+        Ok(None) if config.user.is_none() => Some(Finding::warning(
+            None,
+            format!("there is no user `{user}`: started as root, the server stays root"),
+            format!("{add}, or set `user`"),
+        )),
         Ok(None) => Some(Finding::error(
             None,
             format!("there is no user `{user}` to become after binding the ports"),
-            format!("run `sudo useradd --system --shell /usr/sbin/nologin {user}`, or set `user`"),
+            format!("{add}, or name another `user`"),
         )),
         Err(e) => Some(Finding::error(
             None,

@@ -82,7 +82,7 @@ section! {
         /// mailbox or alias. That mail is always accepted (RFC 5321 §4.5.1).
         postmaster: String = Absent("that mail is held in the queue, and `check` warns");
         /// User to become after binding the ports, when started as root.
-        user: String = Is("\"posthaste\"");
+        user: String = Absent("`posthaste` where there is such a user; else root, with a warning");
         /// Where to listen, and what for. At least one.
         listener: Tables<Listener> = Is("[]");
         /// How names are looked up.

@@ -36,6 +36,9 @@ pub use network::{Network, Networks};
 /// Where the configuration is when the command line does not say.
 pub const DEFAULT_FILE: &str = "/etc/posthaste/posthaste.toml";
 
+/// Whom to become, when started as root and the configuration does not say.
+pub const DEFAULT_USER: &str = "posthaste";
+
 /// A configuration as it is meant.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -47,8 +50,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Who gets the postmaster's mail. Without one it is held.
     pub postmaster: Option<Mailbox>,
-    /// Whom to become after binding, when started as root.
-    pub user: String,
+    /// Whom to become after binding, when started as root. None: [`DEFAULT_USER`] where there is
+    /// such a user.
+    pub user: Option<String>,
     /// Where to listen; at least one.
     pub listeners: Vec<Listener>,
     /// DNS servers; none means the system's.

@@ -93,7 +93,7 @@ impl Meaning<'_> {
             hostname: hostname?,
             data_dir: data_dir?,
             postmaster,
-            user: file.user.as_ref()?.value.clone(),
+            user: file.user.as_ref().map(|u| u.value.clone()),
             listeners,
             dns_servers,
             limits: limits?,
