@@ -193,28 +193,19 @@ impl Report<'_> {
     fn head(&self) -> String {
         let host = text::name(self.reporting_mta, false);
         let mut head = String::with_capacity(1024);
-        let mut field = |name: &str, value: &str| {
-            let mut fold = Fold::new(&mut head, name, " ");
-            fold.words(value);
-            fold.end();
-        };
-        field(
-            "From: ",
-            &format!("Mail Delivery System <MAILER-DAEMON@{host}>"),
-        );
-        field("To: ", &format!("<{}>", text::address(self.to)));
-        field("Subject: ", &self.subject());
-        field("Date: ", &date::render(self.unix_s));
-        field(
-            "Message-ID: ",
-            &text::ascii(self.message_id, text::MAX_ADDRESS),
-        );
+        let mut field = |name: &str, words: &[&str]| text::field(&mut head, name, words);
+        let from = format!("<MAILER-DAEMON@{host}>");
+        field("From: ", &["Mail", "Delivery", "System", &from]);
+        field("To: ", &[&format!("<{}>", text::address(self.to))]);
+        field("Subject: ", &words(&self.subject()));
+        field("Date: ", &[&date::render(self.unix_s)]);
+        field("Message-ID: ", &[&text::ascii(self.message_id, text::MAX_ADDRESS)]);
         if let Some(id) = self.message_id_of_original() {
-            field("In-Reply-To: ", &id);
-            field("References: ", &id);
+            field("In-Reply-To: ", &[&id]);
+            field("References: ", &[&id]);
         }
-        field("Auto-Submitted: ", "auto-replied");
-        field("MIME-Version: ", "1.0");
+        field("Auto-Submitted: ", &["auto-replied"]);
+        field("MIME-Version: ", &["1.0"]);
         head
     }
 

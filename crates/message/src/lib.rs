@@ -8,6 +8,7 @@
 //!
 //! This crate does **not** walk MIME structure, decode bodies, sign, or judge a message.
 
+pub mod address_list;
 pub mod date;
 pub mod dsn;
 pub mod edit;
