@@ -7,3 +7,4 @@ pub mod filter; // which messages a queue command is about
 pub mod lookup; // recipients to mailboxes, addresses to where they go
 pub mod route; // where a message goes next
 pub mod deliver; // hand it over, one outcome per recipient
+pub mod report; // who is told of an outcome

@@ -1,0 +1,270 @@
+//! Who is told what: delivery status notifications that outcomes owe (RFC 3461 §5.2, RFC 3464).
+//!
+//! * A failure is reported unless the sender asked for `NOTIFY=NEVER` or for other things only.
+//! * A delay is reported once, under the same rule (RFC 3461 §4.1).
+//! * A success is reported only when the sender asked.
+//! * Nothing is ever reported to the null reverse-path (RFC 5321 §4.5.5): the postmaster is told of
+//!   the failure instead, and nobody of the failure of that.
+//!
+//! A report is a new message, settled in one frame with the outcomes that owe it; its id derives from
+//! what it reports, so that it is made once. This module does **not** send, and decides nothing about
+//! recipients.
+
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_message::dsn::Kind;
+use posthaste_queue::envelope::{Envelope, Recipient};
+use posthaste_queue::id::{QueueId, ReportKind};
+use posthaste_queue::spool::{NewMessage, Stored};
+use posthaste_smtp::address::{ForwardPath, ReversePath};
+use posthaste_smtp::reply::Reply;
+use posthaste_world::World;
+
+use crate::deliver::{Fate, Outcome};
+use crate::lookup::{Directory, Resolution};
+
+/// Recipients in one report; more get further reports, so that a report stays a small message.
+pub const RECIPIENTS_PER_REPORT: usize = 50;
+
+/// Marks a report to the postmaster about a message that had the null reverse-path: the last of its
+/// line.
+const DOUBLE_BOUNCE: &str = "double-bounce";
+
+/// Makes reports.
+pub struct Reports {
+    world: World,
+    directory: Arc<Directory>,
+    hostname: Box<str>,
+    expire_after: Duration,
+}
+
+/// Reports that are to be settled with the outcomes that owe them.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// The reports.
+    pub messages: Vec<NewMessage>,
+    /// What each of them is, in the same order; for records.
+    pub notes: Vec<Note>,
+}
+
+/// What a report is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Its queue id.
+    pub id: QueueId,
+    /// `failed`, `delayed`, `delivered` or `relayed`.
+    pub kind: &'static str,
+    /// Whom it goes to.
+    pub to: String,
+}
+
+/// One report that is owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owed<'a> {
+    kind: Kind,
+    /// Nobody: the postmaster.
+    to: Option<&'a ReversePath>,
+    /// By index in the envelope; at least one.
+    recipients: Vec<(u32, &'a Recipient, &'a Outcome)>,
+}
+
+impl Reports {
+    /// Reports in the name of `hostname`, on messages that expire after `expire_after`.
+    #[must_use]
+    pub fn new(
+        world: World,
+        directory: Arc<Directory>,
+        hostname: &str,
+        expire_after: Duration,
+    ) -> Self {
+        Reports {
+            world,
+            directory,
+            hostname: hostname.into(),
+            expire_after,
+        }
+    }
+
+    /// The reports that final outcomes owe.
+    pub async fn due(&self, stored: &Stored, outcomes: &[(u32, Outcome)]) -> Due {
+        self.make(stored, owed(stored.envelope(), outcomes, final_kind))
+            .await
+    }
+
+    /// The notices that recipients still under way owe, `outcomes` being why they are.
+    pub async fn delayed(&self, stored: &Stored, outcomes: &[(u32, Outcome)]) -> Due {
+        self.make(stored, owed(stored.envelope(), outcomes, delay_kind))
+            .await
+    }
+
+    /// Why a recipient is late, or, when it has `expired`, what ends it (RFC 5321 §4.5.4.1). `why` is
+    /// the state of its destination, when that has failed.
+    #[must_use]
+    pub fn late(&self, expired: bool, recipient: &Recipient, why: Option<&str>) -> Outcome {
+        let last = recipient.progress.last.as_ref();
+        let host = last.and_then(|l| l.host.clone());
+        if !expired && let Some(last) = last.filter(|l| l.host.is_some()) {
+            return Outcome {
+                fate: Fate::Deferred,
+                host,
+                ..Outcome::local(last.reply.clone())
+            };
+        }
+        let reason = match (why, last) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some(last)) => last.reply.to_string(),
+            (None, None) => "there was no attempt yet".to_owned(),
+        };
+        if expired {
+            let text = format!("delivery time expired; last: {reason}");
+            return Outcome {
+                fate: Fate::Expired,
+                ..Outcome::local(Reply::new(554, (5, 4, 7), text))
+            };
+        }
+        Outcome::local(Reply::new(451, (4, 4, 1), reason))
+    }
+
+    async fn make(&self, stored: &Stored, owed: Vec<Owed<'_>>) -> Due {
+        let mut due = Due::default();
+        for report in owed {
+            let to = match report.to.and_then(ReversePath::mailbox) {
+                Some(mailbox) => ForwardPath::Mailbox(mailbox.clone()),
+                None => ForwardPath::Postmaster,
+            };
+            let recipients = self.resolve(&to);
+            let Some(first) = recipients.first() else {
+                continue;
+            };
+            let to = match &to {
+                ForwardPath::Mailbox(mailbox) => mailbox.to_string(),
+                ForwardPath::Postmaster => first.address.to_string(),
+            };
+            let id = QueueId::report(
+                stored.envelope().id,
+                report.recipients.first().map_or(0, |(index, ..)| *index),
+                report.id_kind(),
+            );
+            due.notes.push(Note {
+                id,
+                kind: name(report.kind),
+                to: to.clone(),
+            });
+            due.messages
+                .push(self.write(stored, &report, (id, &to), recipients).await);
+        }
+        due
+    }
+
+    /// The recipients of a report: as for any new message. An address that leads nowhere is kept, and
+    /// fails as a recipient of the report.
+    fn resolve(&self, to: &ForwardPath) -> Vec<Recipient> {
+        let whole = match self.directory.resolve(to) {
+            Resolution::Local(finals) => {
+                let recipient = |found: crate::lookup::Final| {
+                    let mut recipient = Recipient::new(found.address);
+                    recipient.alias = found.alias;
+                    recipient.progress.held = found.hold;
+                    recipient
+                };
+                return finals.into_iter().map(recipient).collect();
+            }
+            Resolution::NotOurs(mailbox) => Some(mailbox),
+            Resolution::Unknown | Resolution::Broken(_) => to.mailbox().cloned(),
+        };
+        whole.into_iter().map(Recipient::new).collect()
+    }
+}
+
+impl Owed<'_> {
+    fn id_kind(&self) -> ReportKind {
+        match self.kind {
+            _ if self.to.is_none() => ReportKind::DoubleBounce,
+            Kind::Failed => ReportKind::Failed,
+            Kind::Delayed => ReportKind::Delayed,
+            Kind::Delivered => ReportKind::Delivered,
+            Kind::Relayed => ReportKind::Relayed,
+            Kind::Expanded => ReportKind::Expanded,
+        }
+    }
+}
+
+/// What a final outcome owes.
+fn final_kind(outcome: &Outcome, recipient: &Recipient) -> Option<Kind> {
+    let notify = recipient.notify;
+    let success = notify.is_some_and(|n| n.success);
+    match outcome.fate {
+        Fate::Failed | Fate::Expired => notify.is_none_or(|n| n.failure).then_some(Kind::Failed),
+        Fate::Delivered => success.then_some(Kind::Delivered),
+        Fate::Relayed => success.then_some(Kind::Relayed),
+        Fate::Deferred => None,
+    }
+}
+
+/// What a delay owes.
+fn delay_kind(_: &Outcome, recipient: &Recipient) -> Option<Kind> {
+    recipient
+        .notify
+        .is_none_or(|n| n.delay)
+        .then_some(Kind::Delayed)
+}
+
+/// The reports that outcomes owe: one for each kind and each reverse-path.
+fn owed<'a>(
+    envelope: &'a Envelope,
+    outcomes: &'a [(u32, Outcome)],
+    kind: fn(&Outcome, &Recipient) -> Option<Kind>,
+) -> Vec<Owed<'a>> {
+    let is_last = envelope.message.tags.iter().any(|t| &**t == DOUBLE_BOUNCE);
+    let mut groups: BTreeMap<(&str, &ReversePath), Owed<'a>> = BTreeMap::new();
+    for (index, outcome) in outcomes {
+        let at = usize::try_from(*index).unwrap_or(usize::MAX);
+        let Some(recipient) = envelope.recipients.get(at) else {
+            continue;
+        };
+        let Some(kind) = kind(outcome, recipient) else {
+            continue;
+        };
+        let path = envelope.reverse_path_of(recipient);
+        if path.is_null() && (is_last || kind != Kind::Failed) {
+            continue;
+        }
+        let to = (!path.is_null()).then_some(path);
+        let group = groups.entry((name(kind), path));
+        let report = group.or_insert_with(|| Owed {
+            kind,
+            to,
+            recipients: Vec::new(),
+        });
+        report.recipients.push((*index, recipient, outcome));
+    }
+    let split = |report: Owed<'a>| -> Vec<Owed<'a>> {
+        let Owed {
+            kind,
+            to,
+            mut recipients,
+        } = report;
+        recipients.sort_by_key(|(index, ..)| *index);
+        let part = |some: &[(u32, &'a Recipient, &'a Outcome)]| Owed {
+            kind,
+            to,
+            recipients: some.to_vec(),
+        };
+        recipients.chunks(RECIPIENTS_PER_REPORT).map(part).collect()
+    };
+    groups.into_values().flat_map(split).collect()
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Failed => "failed",
+        Kind::Delayed => "delayed",
+        Kind::Delivered => "delivered",
+        Kind::Relayed => "relayed",
+        Kind::Expanded => "expanded",
+    }
+}

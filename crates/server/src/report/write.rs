@@ -1,0 +1,214 @@
+//! A report as a message of ours: rendered, scanned, and put into an envelope.
+
+use std::io;
+
+use bytes::Bytes;
+use posthaste_message::dsn::{self, Kind, Original, Reason, Return};
+use posthaste_message::header::Scan;
+use posthaste_message::message_id;
+use posthaste_queue::QueueId;
+use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient, Ret};
+use posthaste_queue::spool::{Body, NewMessage, Prelude, Stored};
+use posthaste_smtp::extension::BodyType;
+use posthaste_smtp::reply::{EnhancedCode, Reply};
+
+use super::{DOUBLE_BOUNCE, Owed, Reports};
+use crate::deliver::{Fate, Outcome};
+
+/// Octets of a header block that a report returns.
+const HEADERS_MAX: u64 = dsn::MAX_WHOLE;
+
+impl Reports {
+    /// The report as a new message with the null reverse-path.
+    pub(super) async fn write(
+        &self,
+        stored: &Stored,
+        owed: &Owed<'_>,
+        (id, to): (QueueId, &str),
+        recipients: Vec<Recipient>,
+    ) -> NewMessage {
+        let original = Returned::read(stored, owed.kind).await;
+        let now = self.world.clock.now();
+        let message_id = message_id::make(
+            now.as_millis(),
+            self.world.random.next_u64(),
+            &self.hostname,
+        );
+        let until = (stored.envelope().message.arrived + self.expire_after).as_secs();
+        let texts: Vec<Texts> = owed
+            .recipients
+            .iter()
+            .map(|(_, r, o)| Texts::of(r, o))
+            .collect();
+        let told: Vec<dsn::Recipient<'_>> = owed
+            .recipients
+            .iter()
+            .zip(&texts)
+            .map(|((_, recipient, outcome), texts)| dsn::Recipient {
+                original: recipient.orcpt.as_deref(),
+                address: &texts.address,
+                status: status(owed.kind, &outcome.reply),
+                reason: Some(texts.reason()),
+                last_attempt_s: match outcome.fate {
+                    Fate::Expired | Fate::Deferred => recipient
+                        .progress
+                        .last
+                        .as_ref()
+                        .map(|last| last.at.as_secs()),
+                    _ => Some(now.as_secs()),
+                },
+                retry_until_s: (owed.kind == Kind::Delayed).then_some(until),
+            })
+            .collect();
+        let message = &stored.envelope().message;
+        let rendered = dsn::Report {
+            kind: owed.kind,
+            reporting_mta: &self.hostname,
+            to,
+            envelope_id: message.envid.as_deref(),
+            queue_id: &stored.envelope().id.to_string(),
+            message_id: &message_id,
+            arrival_s: message.arrived.as_secs(),
+            unix_s: now.as_secs(),
+            recipients: &told,
+            original: original.as_original(),
+        }
+        .render();
+        let mut message = Message::ours(now, facts(&rendered.message));
+        message.smtp_utf8 = rendered.utf8_header;
+        if rendered.eight_bit {
+            message.body = BodyType::EightBitMime;
+        }
+        if owed.to.is_none() {
+            message.tags.push(DOUBLE_BOUNCE.into());
+        }
+        NewMessage {
+            envelope: Envelope {
+                id,
+                message,
+                recipients,
+            },
+            prelude: Prelude::default(),
+            body: Body::Inline(Bytes::from(rendered.message)),
+        }
+    }
+}
+
+/// What of the message goes back with the report.
+enum Returned {
+    Whole(Vec<u8>),
+    Headers(Vec<u8>),
+}
+
+impl Returned {
+    /// A message that cannot be read is reported on without it: the report matters more.
+    async fn read(stored: &Stored, kind: Kind) -> Returned {
+        let ret = match stored.envelope().message.ret {
+            None => Return::Unset,
+            Some(Ret::Full) => Return::Full,
+            Some(Ret::Headers) => Return::Headers,
+        };
+        if dsn::returns_whole(kind, ret, stored.size()) {
+            if let Ok((octets, _)) = read_until(stored, |_| false).await {
+                return Returned::Whole(octets);
+            }
+        } else if let Ok((octets, facts)) = read_until(stored, |s| s.header_end.is_some()).await {
+            let end = facts.header_end.unwrap_or(u64::MAX).min(HEADERS_MAX);
+            let end = usize::try_from(end).unwrap_or(usize::MAX);
+            return Returned::Headers(octets.into_iter().take(end).collect());
+        }
+        Returned::Headers(Vec::new())
+    }
+
+    fn as_original(&self) -> Original<'_> {
+        match self {
+            Returned::Whole(octets) => Original::Whole(octets),
+            Returned::Headers(octets) => Original::Headers(octets),
+        }
+    }
+}
+
+/// Reads the message until `enough`, its end, or a little more than a report may return.
+async fn read_until(
+    stored: &Stored,
+    enough: impl Fn(&posthaste_message::header::Facts) -> bool,
+) -> io::Result<(Vec<u8>, posthaste_message::header::Facts)> {
+    let most = usize::try_from(HEADERS_MAX).unwrap_or(usize::MAX);
+    let mut content = stored.content();
+    let mut scan = Scan::new();
+    let mut octets = Vec::new();
+    while octets.len() < most && !enough(scan.facts()) {
+        let Some(piece) = content.next().await? else {
+            break;
+        };
+        let some = piece.get(..most - octets.len()).unwrap_or(&piece);
+        scan.push(some);
+        octets.extend_from_slice(some);
+    }
+    Ok((octets, scan.finish()))
+}
+
+/// What a report says of one recipient, owned for as long as it is rendered.
+struct Texts {
+    address: String,
+    host: Option<Box<str>>,
+    reply: String,
+}
+
+impl Texts {
+    fn of(recipient: &Recipient, outcome: &Outcome) -> Texts {
+        let address = recipient.address.to_string();
+        let last = recipient.progress.last.as_ref();
+        // What a host said last explains an expiry better than our own finding that time is up.
+        match last.filter(|l| outcome.fate == Fate::Expired && l.host.is_some()) {
+            Some(last) => Texts {
+                address,
+                host: last.host.clone(),
+                reply: last.reply.to_string(),
+            },
+            None => Texts {
+                address,
+                host: outcome.host.clone(),
+                reply: outcome.reply.to_string(),
+            },
+        }
+    }
+
+    fn reason(&self) -> Reason<'_> {
+        match &self.host {
+            Some(host) => Reason::Remote {
+                host,
+                reply: &self.reply,
+            },
+            None => Reason::Local(&self.reply),
+        }
+    }
+}
+
+/// The status of a reply, in the class that the report's kind has (RFC 3463 §2): what failed by age
+/// is permanent, whatever the last reply said.
+fn status(kind: Kind, reply: &Reply) -> EnhancedCode {
+    let class = match kind {
+        Kind::Failed => 5,
+        Kind::Delayed => 4,
+        Kind::Delivered | Kind::Relayed | Kind::Expanded => 2,
+    };
+    let (subject, detail) = reply.enhanced().map_or((0, 0), |e| (e.subject, e.detail));
+    EnhancedCode {
+        class,
+        subject,
+        detail,
+    }
+}
+
+fn facts(message: &[u8]) -> ContentFacts {
+    let mut scan = Scan::new();
+    scan.push(message);
+    let facts = scan.finish();
+    ContentFacts {
+        size: facts.size,
+        eight_bit: facts.eight_bit(),
+        utf8_headers: facts.utf8_header,
+        longest_line: facts.longest_line,
+    }
+}
