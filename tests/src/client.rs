@@ -104,6 +104,17 @@ impl Dialogue {
         self.answer()
     }
 
+    /// As [`Dialogue::deliver`] with one recipient, in one write, with a server that may die: none
+    /// when the connection ends before the last reply.
+    pub fn try_deliver(&mut self, from: &str, to: &str, message: &[u8]) -> Option<Answer> {
+        let commands = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n");
+        self.stream.get_mut().write_all(commands.as_bytes()).ok()?;
+        let (mail, recipient, data) = (self.try_answer()?, self.try_answer()?, self.try_answer()?);
+        assert_eq!((mail.code, recipient.code, data.code), (250, 250, 354));
+        self.stream.get_mut().write_all(&stuffed(message)).ok()?;
+        self.try_answer()
+    }
+
     /// Reads to the end of the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

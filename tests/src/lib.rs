@@ -22,6 +22,9 @@ pub mod mailbox;
 pub mod messages;
 pub mod peer;
 pub mod server;
+pub mod setup;
+pub mod strace;
+pub mod transcript;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -16,6 +16,7 @@ use crate::{SOON, folder, until};
 pub struct Server {
     folder: TempDir,
     child: Option<Child>,
+    pid: u32,
     records: Arc<Mutex<Vec<Value>>>,
     /// Where it listens, in the order of the configuration; known once it runs.
     pub addresses: Vec<SocketAddr>,
@@ -65,6 +66,7 @@ impl Server {
         let server = Server {
             folder,
             child: None,
+            pid: 0,
             records: Arc::default(),
             addresses: Vec::new(),
         };
@@ -114,6 +116,7 @@ impl Server {
     /// When it does not start, or ends before it is ready.
     pub fn run_as(&mut self, mut command: Command) {
         self.records.lock().unwrap().clear();
+        self.pid = 0;
         let errors = std::fs::File::create(self.dir().join("stderr")).expect("a file");
         command
             .stdin(Stdio::null())
@@ -147,6 +150,10 @@ impl Server {
                 .find(|record| record["event"] == "ready")
         });
         let listeners = ready["listeners"].as_array().cloned().unwrap_or_default();
+        let pid = ready["pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok());
+        self.pid = pid.expect("the program's process id");
         let addresses = listeners
             .iter()
             .filter_map(|bound| bound["address"].as_str()?.parse().ok());
@@ -162,13 +169,10 @@ impl Server {
         *self.addresses.first().expect("a bound listener")
     }
 
-    /// Its process id.
-    ///
-    /// # Panics
-    /// When it does not run.
+    /// Its process id, which is not that of a command that it is part of.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running program").id()
+        self.pid
     }
 
     /// The log records so far.
@@ -220,14 +224,12 @@ impl Server {
     /// # Panics
     /// When there is no `kill`.
     pub fn signal(&self, name: &str) {
-        let words = format!("kill -{name} {}", self.pid());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &words])
-                .status()
-                .expect("a shell")
-                .success()
-        );
+        let words = format!("kill -{name} {} 2>/dev/null", self.pid());
+        // A program that has just ended takes no signal, and whoever sent it will see that.
+        let _ = Command::new("sh")
+            .args(["-c", &words])
+            .status()
+            .expect("a shell");
     }
 
     /// Stops it as a service manager does and waits for its end.
@@ -245,6 +247,9 @@ impl Server {
     /// Kills it as a power cut does.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            if self.pid != 0 {
+                self.signal("KILL");
+            }
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -4,6 +4,7 @@
 //! and `/etc`, so that compiled-in paths hold, packages that exclude each other run side by side,
 //! and the machine stays as it is. When the namespace's first process ends, all of it ends.
 
+pub mod client;
 mod dovecot;
 mod exim;
 mod nsd;
