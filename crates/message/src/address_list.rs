@@ -108,11 +108,17 @@ mod tests {
     fn addresses_are_found_however_they_are_written() {
         for (body, want) in [
             ("a@b.example", &["a@b.example"][..]),
-            (" Alice <a@b.example>, bob@c.example (Bob, the (other) one)", &["a@b.example", "bob@c.example"]),
+            (
+                " Alice <a@b.example>, bob@c.example (Bob, the (other) one)",
+                &["a@b.example", "bob@c.example"],
+            ),
             ("\"Doe, Jane <x@y>\" <jane@b.example>", &["jane@b.example"]),
             ("\"odd, local\"@b.example", &["\"odd, local\"@b.example"]),
             ("\"a\\\"b\"@c.example", &["\"a\\\"b\"@c.example"]),
-            ("Team: a@b.example, B <b@b.example>;, c@b.example", &["a@b.example", "b@b.example", "c@b.example"]),
+            (
+                "Team: a@b.example, B <b@b.example>;, c@b.example",
+                &["a@b.example", "b@b.example", "c@b.example"],
+            ),
             ("undisclosed-recipients:;", &[]),
             ("<@one.example,@two.example:a@b.example>", &["a@b.example"]),
             ("a @ b . example", &["a@b.example"]),

@@ -15,7 +15,7 @@ use posthaste_smtp::reply::EnhancedCode;
 
 use crate::date;
 use crate::header::Scan;
-use crate::text::{self, Fold};
+use crate::text;
 
 /// The largest message, in octets, that a failure report returns whole. Of larger ones it returns
 /// the header block.
@@ -194,12 +194,20 @@ impl Report<'_> {
         let host = text::name(self.reporting_mta, false);
         let mut head = String::with_capacity(1024);
         let mut field = |name: &str, words: &[&str]| text::field(&mut head, name, words);
-        let from = format!("<MAILER-DAEMON@{host}>");
-        field("From: ", &["Mail", "Delivery", "System", &from]);
+        field(
+            "From: ",
+            &["Mail Delivery System", &format!("<MAILER-DAEMON@{host}>")],
+        );
         field("To: ", &[&format!("<{}>", text::address(self.to))]);
-        field("Subject: ", &words(&self.subject()));
+        field(
+            "Subject: ",
+            &self.subject().split_whitespace().collect::<Vec<_>>(),
+        );
         field("Date: ", &[&date::render(self.unix_s)]);
-        field("Message-ID: ", &[&text::ascii(self.message_id, text::MAX_ADDRESS)]);
+        field(
+            "Message-ID: ",
+            &[&text::ascii(self.message_id, text::MAX_ADDRESS)],
+        );
         if let Some(id) = self.message_id_of_original() {
             field("In-Reply-To: ", &[&id]);
             field("References: ", &[&id]);

@@ -66,7 +66,8 @@ pub fn apply(block: &[u8], edits: &[Edit]) -> Vec<u8> {
 }
 
 /// The fields of a block, each with its continuation lines and its CRLF.
-fn fields(block: &[u8]) -> Vec<&[u8]> {
+#[must_use]
+pub fn fields(block: &[u8]) -> Vec<&[u8]> {
     let mut fields = Vec::new();
     let mut rest = block;
     while !rest.is_empty() {
@@ -81,7 +82,8 @@ fn fields(block: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The name of a field, without the obsolete white space before its colon (RFC 5322 §4.5).
-fn field_name(field: &[u8]) -> Option<&[u8]> {
+#[must_use]
+pub fn field_name(field: &[u8]) -> Option<&[u8]> {
     let colon = field.iter().position(|&b| b == b':')?;
     let name = field.get(..colon)?.trim_ascii_end();
     let legal = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);

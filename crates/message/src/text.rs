@@ -102,6 +102,13 @@ fn clean(text: &str, most: usize, keep: fn(char) -> bool) -> String {
     spaced.map(|c| if keep(c) { c } else { '?' }).collect()
 }
 
+/// Adds a field: `name` with its colon and space, and words that are not broken.
+pub(crate) fn field(out: &mut String, name: &str, words: &[&str]) {
+    let mut fold = Fold::new(out, name, " ");
+    words.iter().for_each(|word| fold.word(word));
+    fold.end();
+}
+
 /// Words put one after the other into lines that end in CRLF.
 pub(crate) struct Fold<'a> {
     out: &'a mut String,

@@ -195,6 +195,28 @@ fn a_message_that_holds_the_boundary_gets_another_one() {
     assert_eq!(text.matches("\r\n--=_01hf_1").count(), 4);
 }
 
+#[test]
+fn a_quoted_local_part_keeps_each_of_its_spaces() {
+    let recipients = [Recipient {
+        address: "\"a  b\"@example.org",
+        ..bob()
+    }];
+    let to = "\"boundary=  \\\"c\"@example.com";
+    let report = Report {
+        to,
+        ..report(&recipients, Original::Headers(b"A: 1\r\n"))
+    };
+    let text = text(&report.render());
+    assert!(
+        text.contains("\r\nTo: <\"boundary=  \\\"c\"@example.com>\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Final-Recipient: rfc822; \"a  b\"@example.org\r\n"),
+        "{text}"
+    );
+}
+
 /// Splits a block into fields; panics on what is none.
 fn fields(block: &str) -> Vec<(String, String)> {
     let mut fields: Vec<(String, String)> = Vec::new();
@@ -256,7 +278,7 @@ proptest! {
         prop_assert_eq!(head_names, ["From", "To", "Subject", "Date", "Message-ID",
             "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"]);
 
-        let boundary = head.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+        let boundary = head.split("\r\n\tboundary=\"").nth(1).unwrap().split('"').next().unwrap();
         let delimiter = format!("\r\n--{boundary}");
         let parts: Vec<&str> = text.split(&delimiter).collect();
         prop_assert_eq!(parts.len(), 5);

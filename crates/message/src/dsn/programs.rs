@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{Kind, MAX_REASON, Reason, Recipient, Report};
-use crate::text::{self, Fold};
+use crate::text::{self, field};
 use crate::{date, xtext};
 
 /// Renders the part.
@@ -15,20 +15,14 @@ pub(super) fn render(report: &Report<'_>) -> String {
         let id = decoded
             .as_deref()
             .map_or(id.into(), String::from_utf8_lossy);
-        field(
-            &mut out,
-            "Original-Envelope-Id: ",
-            &text::ascii(&id, text::MAX_ADDRESS),
-        );
+        let id = text::ascii(&id, text::MAX_ADDRESS);
+        field(&mut out, "Original-Envelope-Id: ", &[&id]);
     }
     let host = text::name(report.reporting_mta, false);
-    field(&mut out, "Reporting-MTA: ", &format!("dns; {host}"));
-    field(
-        &mut out,
-        "X-Posthaste-Queue-Id: ",
-        &text::atom(report.queue_id),
-    );
-    field(&mut out, "Arrival-Date: ", &date::render(report.arrival_s));
+    field(&mut out, "Reporting-MTA: ", &["dns;", &host]);
+    let queue_id = text::atom(report.queue_id);
+    field(&mut out, "X-Posthaste-Queue-Id: ", &[&queue_id]);
+    date_field(&mut out, "Arrival-Date: ", report.arrival_s);
     for recipient in report.recipients {
         out.push_str("\r\n");
         group(&mut out, report.kind, recipient);
@@ -38,10 +32,11 @@ pub(super) fn render(report: &Report<'_>) -> String {
 
 /// The fields about one recipient, in the order of RFC 3464 §2.3.
 fn group(out: &mut String, kind: Kind, recipient: &Recipient<'_>) {
-    if let Some(original) = recipient.original.and_then(original_recipient) {
-        field(out, "Original-Recipient: ", &original);
+    if let Some((kind, address)) = recipient.original.and_then(original_recipient) {
+        field(out, "Original-Recipient: ", &[&kind, &address]);
     }
-    field(out, "Final-Recipient: ", &typed(recipient.address));
+    let (address_kind, address) = typed(recipient.address);
+    field(out, "Final-Recipient: ", &[address_kind, &address]);
     let action = match kind {
         Kind::Failed => "failed",
         Kind::Delayed => "delayed",
@@ -49,70 +44,66 @@ fn group(out: &mut String, kind: Kind, recipient: &Recipient<'_>) {
         Kind::Relayed => "relayed",
         Kind::Expanded => "expanded",
     };
-    field(out, "Action: ", action);
-    field(out, "Status: ", &recipient.status.to_string());
+    field(out, "Action: ", &[action]);
+    field(out, "Status: ", &[&recipient.status.to_string()]);
     match recipient.reason {
         Some(Reason::Remote { host, reply }) => {
             let host = text::ascii(host, text::MAX_ADDRESS);
-            field(out, "Remote-MTA: ", &format!("dns; {host}"));
-            field(out, "Diagnostic-Code: ", &format!("smtp; {}", lines(reply)));
+            field(out, "Remote-MTA: ", &["dns;", &host]);
+            diagnostic(out, "smtp;", reply);
         }
-        Some(Reason::Local(why)) => {
-            field(
-                out,
-                "Diagnostic-Code: ",
-                &format!("x-posthaste; {}", lines(why)),
-            );
-        }
+        Some(Reason::Local(why)) => diagnostic(out, "x-posthaste;", why),
         None => {}
     }
     if let Some(unix_s) = recipient.last_attempt_s {
-        field(out, "Last-Attempt-Date: ", &date::render(unix_s));
+        date_field(out, "Last-Attempt-Date: ", unix_s);
     }
     // Only a delayed recipient has it (RFC 3464 §2.3.9).
     if let Some(unix_s) = recipient.retry_until_s.filter(|_| kind == Kind::Delayed) {
-        field(out, "Will-Retry-Until: ", &date::render(unix_s));
+        date_field(out, "Will-Retry-Until: ", unix_s);
     }
 }
 
-fn field(out: &mut String, name: &str, value: &str) {
-    let mut fold = Fold::new(out, name, " ");
-    fold.words(value);
-    fold.end();
+fn date_field(out: &mut String, name: &str, unix_s: u64) {
+    field(out, name, &[&date::render(unix_s)]);
 }
 
-/// The lines of a reply, one after the other, as RFC 3461 §9.2 joins them.
-fn lines(reply: &str) -> String {
-    let cut: String = reply.chars().take(MAX_REASON).collect();
+/// What was said, its lines one after the other, as RFC 3461 §9.2 joins them.
+fn diagnostic(out: &mut String, kind: &str, said: &str) {
+    let cut: String = said.chars().take(MAX_REASON).collect();
     let lines: Vec<String> = cut
         .lines()
         .map(|line| text::ascii(line, MAX_REASON))
         .collect();
-    lines.join(" ")
+    let words = lines.iter().flat_map(|line| line.split_whitespace());
+    let words: Vec<&str> = std::iter::once(kind).chain(words).collect();
+    field(out, "Diagnostic-Code: ", &words);
 }
 
-/// An address with its type (RFC 3464 §2.3.2; RFC 6533 §3 for what is not ASCII).
-fn typed(address: &str) -> String {
+/// The type of an address, and the address (RFC 3464 §2.3.2; RFC 6533 §3 for what is not ASCII).
+fn typed(address: &str) -> (&'static str, String) {
     let address = text::address(address);
     if address.is_ascii() {
-        format!("rfc822; {address}")
+        ("rfc822;", address)
     } else {
-        format!("utf-8; {}", utf8_xtext(&address))
+        ("utf-8;", utf8_xtext(&address))
     }
 }
 
-/// ORCPT with its xtext undone (RFC 3464 §2.3.1); `None` when it has no type.
-fn original_recipient(orcpt: &str) -> Option<String> {
+/// The type of ORCPT, and its address with the xtext undone (RFC 3464 §2.3.1); `None` when it has
+/// no type or no address.
+fn original_recipient(orcpt: &str) -> Option<(String, String)> {
     let (kind, address) = orcpt.split_once(';')?;
-    if kind.eq_ignore_ascii_case("utf-8") {
-        return Some(format!("utf-8; {}", utf8_xtext(&text::address(address))));
-    }
-    let decoded = xtext::decode(address);
-    let address = decoded
-        .as_deref()
-        .map_or(address.into(), String::from_utf8_lossy);
-    let address = text::ascii(&address, text::MAX_ADDRESS);
-    (!address.is_empty()).then(|| format!("{}; {address}", text::atom(kind)))
+    let address = if kind.eq_ignore_ascii_case("utf-8") {
+        utf8_xtext(&text::address(address))
+    } else {
+        let decoded = xtext::decode(address);
+        let address = decoded
+            .as_deref()
+            .map_or(address.into(), String::from_utf8_lossy);
+        text::ascii(&address, text::MAX_ADDRESS)
+    };
+    (!address.is_empty()).then(|| (format!("{};", text::atom(kind)), address))
 }
 
 /// An address in the ASCII form of RFC 6533 §3 (`utf-8-addr-xtext`). What already has that form stays.
