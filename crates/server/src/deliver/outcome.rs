@@ -18,6 +18,8 @@ pub enum Fate {
     Relayed,
     /// Not now; it is tried again later.
     Deferred,
+    /// Still under way after so long that its sender is told.
+    Delayed,
     /// Never.
     Failed,
     /// Given up by age.
@@ -32,6 +34,7 @@ impl Fate {
             Fate::Delivered => "delivered",
             Fate::Relayed => "relayed",
             Fate::Deferred => "deferred",
+            Fate::Delayed => "delayed",
             Fate::Failed => "failed",
             Fate::Expired => "expired",
         }
@@ -45,8 +48,10 @@ pub struct Outcome {
     pub fate: Fate,
     /// The reply that decided; our own findings are put as one.
     pub reply: Reply,
-    /// The host that gave the reply; none when it is our own finding.
+    /// The host that was tried last; none when none was.
     pub host: Option<Box<str>>,
+    /// Whether `reply` came from that host.
+    pub remote: bool,
     /// The host may have the message although it did not say so (RFC 1047).
     pub ambiguous: bool,
 }
@@ -81,23 +86,29 @@ impl Outcome {
             fate,
             reply,
             host: None,
+            remote: false,
             ambiguous: false,
         }
     }
 
-    /// What a host replied.
+    /// What a host replied, and what that means for the recipient.
     #[must_use]
-    pub fn remote(reply: Reply, host: &str) -> Self {
-        let fate = match () {
-            () if reply.is_positive() => Fate::Relayed,
-            () if reply.is_permanent() => Fate::Failed,
-            () => Fate::Deferred,
-        };
+    pub fn remote(fate: Fate, reply: Reply, host: &str) -> Self {
         Outcome {
             fate,
             reply,
             host: Some(host.into()),
+            remote: true,
             ambiguous: false,
+        }
+    }
+
+    /// The same, found while a host was tried.
+    #[must_use]
+    pub fn at(self, host: &str) -> Self {
+        Outcome {
+            host: Some(host.into()),
+            ..self
         }
     }
 

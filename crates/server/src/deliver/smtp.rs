@@ -11,9 +11,9 @@ use posthaste_smtp::client::{Lost, RecipientOutcome, Stage, Unsuitable};
 use posthaste_smtp::reply::Reply;
 use posthaste_world::World;
 
-use super::Outcome;
 use super::connection::{Connection, Unusable};
 use super::parcel::Parcel;
+use super::{Fate, Outcome};
 use crate::route::{NextHop, Route};
 
 /// Hosts that are tried in one attempt; each may cost the patience of a connection.
@@ -114,7 +114,7 @@ impl Progress {
         match connection.transact(parcel.transaction(&left), parcel).await {
             Err(Unsuitable::NotReady) => None,
             Err(unsuitable) => {
-                self.settle_left(&Outcome::local(unsuitable.reply()));
+                self.settle_left(&Outcome::local(unsuitable.reply()).at(&host));
                 Some(connection)
             }
             Ok(done) => {
@@ -135,20 +135,21 @@ impl Progress {
         let outcome = match answer {
             RecipientOutcome::Deferred(reply) if reply.code() == 421 => {
                 if !kept {
-                    self.obstacle = Some(Outcome::remote(reply, host));
+                    self.obstacle = Some(Outcome::remote(Fate::Deferred, reply, host));
                 }
                 return;
             }
-            RecipientOutcome::Accepted(reply)
-            | RecipientOutcome::Deferred(reply)
-            | RecipientOutcome::Refused(reply) => Outcome::remote(reply, host),
+            // The session knows which 5yz are temporary (RFC 5321 §4.5.3.1.10).
+            RecipientOutcome::Deferred(reply) => Outcome::remote(Fate::Deferred, reply, host),
+            RecipientOutcome::Accepted(reply) => Outcome::remote(Fate::Relayed, reply, host),
+            RecipientOutcome::Refused(reply) => Outcome::remote(Fate::Failed, reply, host),
             RecipientOutcome::Lost(Lost::AfterEndOfData) => Outcome {
                 ambiguous: true,
-                ..Outcome::local(lost(host, &format!("{why}, after the end of data")))
+                ..Outcome::local(lost(host, &format!("{why}, after the end of data"))).at(host)
             },
             RecipientOutcome::Lost(Lost::BeforeEndOfData) => {
                 if !kept {
-                    self.obstacle = Some(Outcome::local(lost(host, why)));
+                    self.obstacle = Some(Outcome::local(lost(host, why)).at(host));
                 }
                 return;
             }
@@ -172,7 +173,7 @@ impl Progress {
                 Reply::new(450, (4, 3, 2), text)
             }
         };
-        self.obstacle = Some(Outcome::local(reply));
+        self.obstacle = Some(Outcome::local(reply).at(&hop.host));
     }
 
     /// The host is this server (RFC 5321 §6.3).
@@ -181,7 +182,7 @@ impl Progress {
             "{} ({}) is this very server: mail loops back",
             hop.host, hop.endpoint
         );
-        self.settle_left(&Outcome::local(Reply::new(554, (5, 4, 6), text)));
+        self.settle_left(&Outcome::local(Reply::new(554, (5, 4, 6), text)).at(&hop.host));
     }
 
     fn settle_left(&mut self, outcome: &Outcome) {

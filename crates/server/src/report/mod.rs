@@ -42,26 +42,6 @@ pub struct Reports {
     expire_after: Duration,
 }
 
-/// Reports that are to be settled with the outcomes that owe them.
-#[derive(Debug, Default)]
-pub struct Due {
-    /// The reports.
-    pub messages: Vec<NewMessage>,
-    /// What each of them is, in the same order; for records.
-    pub notes: Vec<Note>,
-}
-
-/// What a report is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// Its queue id.
-    pub id: QueueId,
-    /// `failed`, `delayed`, `delivered` or `relayed`.
-    pub kind: &'static str,
-    /// Whom it goes to.
-    pub to: String,
-}
-
 /// One report that is owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owed<'a> {
@@ -89,75 +69,47 @@ impl Reports {
         }
     }
 
-    /// The reports that final outcomes owe.
-    pub async fn due(&self, stored: &Stored, outcomes: &[(u32, Outcome)]) -> Due {
-        self.make(stored, owed(stored.envelope(), outcomes, final_kind))
-            .await
-    }
-
-    /// The notices that recipients still under way owe, `outcomes` being why they are.
-    pub async fn delayed(&self, stored: &Stored, outcomes: &[(u32, Outcome)]) -> Due {
-        self.make(stored, owed(stored.envelope(), outcomes, delay_kind))
-            .await
-    }
-
-    /// Why a recipient is late, or, when it has `expired`, what ends it (RFC 5321 §4.5.4.1). `why` is
-    /// the state of its destination, when that has failed.
-    #[must_use]
-    pub fn late(&self, expired: bool, recipient: &Recipient, why: Option<&str>) -> Outcome {
-        let last = recipient.progress.last.as_ref();
-        let host = last.and_then(|l| l.host.clone());
-        if !expired && let Some(last) = last.filter(|l| l.host.is_some()) {
-            return Outcome {
-                fate: Fate::Deferred,
-                host,
-                ..Outcome::local(last.reply.clone())
+    /// The reports that outcomes owe, to be settled with them.
+    pub async fn due(&self, stored: &Stored, outcomes: &[(u32, Outcome)]) -> Vec<NewMessage> {
+        let mut messages = Vec::new();
+        for report in owed(stored.envelope(), outcomes) {
+            let to = match report.to.and_then(ReversePath::mailbox) {
+                Some(mailbox) => ForwardPath::Mailbox(mailbox.clone()),
+                None => ForwardPath::Postmaster,
             };
+            messages.push(self.write(stored, &report, self.resolve(&to)).await);
         }
+        messages
+    }
+
+    /// What a recipient's age makes of it: its sender is told of the delay, or it has expired (RFC
+    /// 5321 §4.5.4.1). `why` is the state of its destination, when that fails as a whole.
+    #[must_use]
+    pub fn late(&self, recipient: &Recipient, expires: bool, why: Option<&str>) -> Outcome {
+        let last = recipient.progress.last.as_ref();
         let reason = match (why, last) {
             (Some(why), _) => why.to_owned(),
             (None, Some(last)) => last.reply.to_string(),
             (None, None) => "there was no attempt yet".to_owned(),
         };
-        if expired {
-            let text = format!("delivery time expired; last: {reason}");
-            return Outcome {
-                fate: Fate::Expired,
-                ..Outcome::local(Reply::new(554, (5, 4, 7), text))
-            };
+        let host = last
+            .filter(|_| why.is_none())
+            .and_then(|last| last.host.clone());
+        let remote = host.is_some() && !expires;
+        let (fate, reply) = match (expires, last) {
+            (true, _) => {
+                let text = format!("delivery time expired; last: {reason}");
+                (Fate::Expired, Reply::new(554, (5, 4, 7), text))
+            }
+            (false, Some(last)) if remote => (Fate::Delayed, last.reply.clone()),
+            (false, _) => (Fate::Delayed, Reply::new(451, (4, 4, 1), reason)),
+        };
+        Outcome {
+            fate,
+            host,
+            remote,
+            ..Outcome::local(reply)
         }
-        Outcome::local(Reply::new(451, (4, 4, 1), reason))
-    }
-
-    async fn make(&self, stored: &Stored, owed: Vec<Owed<'_>>) -> Due {
-        let mut due = Due::default();
-        for report in owed {
-            let to = match report.to.and_then(ReversePath::mailbox) {
-                Some(mailbox) => ForwardPath::Mailbox(mailbox.clone()),
-                None => ForwardPath::Postmaster,
-            };
-            let recipients = self.resolve(&to);
-            let Some(first) = recipients.first() else {
-                continue;
-            };
-            let to = match &to {
-                ForwardPath::Mailbox(mailbox) => mailbox.to_string(),
-                ForwardPath::Postmaster => first.address.to_string(),
-            };
-            let id = QueueId::report(
-                stored.envelope().id,
-                report.recipients.first().map_or(0, |(index, ..)| *index),
-                report.id_kind(),
-            );
-            due.notes.push(Note {
-                id,
-                kind: name(report.kind),
-                to: to.clone(),
-            });
-            due.messages
-                .push(self.write(stored, &report, (id, &to), recipients).await);
-        }
-        due
     }
 
     /// The recipients of a report: as for any new message. An address that leads nowhere is kept, and
@@ -193,40 +145,29 @@ impl Owed<'_> {
     }
 }
 
-/// What a final outcome owes.
-fn final_kind(outcome: &Outcome, recipient: &Recipient) -> Option<Kind> {
+/// What an outcome owes.
+fn kind_of(outcome: &Outcome, recipient: &Recipient) -> Option<Kind> {
     let notify = recipient.notify;
     let success = notify.is_some_and(|n| n.success);
     match outcome.fate {
         Fate::Failed | Fate::Expired => notify.is_none_or(|n| n.failure).then_some(Kind::Failed),
         Fate::Delivered => success.then_some(Kind::Delivered),
         Fate::Relayed => success.then_some(Kind::Relayed),
+        Fate::Delayed => notify.is_none_or(|n| n.delay).then_some(Kind::Delayed),
         Fate::Deferred => None,
     }
 }
 
-/// What a delay owes.
-fn delay_kind(_: &Outcome, recipient: &Recipient) -> Option<Kind> {
-    recipient
-        .notify
-        .is_none_or(|n| n.delay)
-        .then_some(Kind::Delayed)
-}
-
 /// The reports that outcomes owe: one for each kind and each reverse-path.
-fn owed<'a>(
-    envelope: &'a Envelope,
-    outcomes: &'a [(u32, Outcome)],
-    kind: fn(&Outcome, &Recipient) -> Option<Kind>,
-) -> Vec<Owed<'a>> {
+fn owed<'a>(envelope: &'a Envelope, outcomes: &'a [(u32, Outcome)]) -> Vec<Owed<'a>> {
     let is_last = envelope.message.tags.iter().any(|t| &**t == DOUBLE_BOUNCE);
-    let mut groups: BTreeMap<(&str, &ReversePath), Owed<'a>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u8, &ReversePath), Owed<'a>> = BTreeMap::new();
     for (index, outcome) in outcomes {
         let at = usize::try_from(*index).unwrap_or(usize::MAX);
         let Some(recipient) = envelope.recipients.get(at) else {
             continue;
         };
-        let Some(kind) = kind(outcome, recipient) else {
+        let Some(kind) = kind_of(outcome, recipient) else {
             continue;
         };
         let path = envelope.reverse_path_of(recipient);
@@ -234,7 +175,7 @@ fn owed<'a>(
             continue;
         }
         let to = (!path.is_null()).then_some(path);
-        let group = groups.entry((name(kind), path));
+        let group = groups.entry((number(kind), path));
         let report = group.or_insert_with(|| Owed {
             kind,
             to,
@@ -259,12 +200,13 @@ fn owed<'a>(
     groups.into_values().flat_map(split).collect()
 }
 
-fn name(kind: Kind) -> &'static str {
+/// Groups kinds; the order has no meaning.
+fn number(kind: Kind) -> u8 {
     match kind {
-        Kind::Failed => "failed",
-        Kind::Delayed => "delayed",
-        Kind::Delivered => "delivered",
-        Kind::Relayed => "relayed",
-        Kind::Expanded => "expanded",
+        Kind::Failed => 0,
+        Kind::Delayed => 1,
+        Kind::Delivered => 2,
+        Kind::Relayed => 3,
+        Kind::Expanded => 4,
     }
 }

@@ -9,6 +9,7 @@ use posthaste_message::message_id;
 use posthaste_queue::QueueId;
 use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient, Ret};
 use posthaste_queue::spool::{Body, NewMessage, Prelude, Stored};
+use posthaste_smtp::address::ReversePath;
 use posthaste_smtp::extension::BodyType;
 use posthaste_smtp::reply::{EnhancedCode, Reply};
 
@@ -24,10 +25,16 @@ impl Reports {
         &self,
         stored: &Stored,
         owed: &Owed<'_>,
-        (id, to): (QueueId, &str),
         recipients: Vec<Recipient>,
     ) -> NewMessage {
         let original = Returned::read(stored, owed.kind).await;
+        let first = owed.recipients.first().map_or(0, |(index, ..)| *index);
+        let id = QueueId::report(stored.envelope().id, first, owed.id_kind());
+        let to = match (owed.to.and_then(ReversePath::mailbox), recipients.first()) {
+            (Some(mailbox), _) => mailbox.to_string(),
+            (None, Some(postmaster)) => postmaster.address.to_string(),
+            (None, None) => String::new(),
+        };
         let now = self.world.clock.now();
         let message_id = message_id::make(
             now.as_millis(),
@@ -64,7 +71,7 @@ impl Reports {
         let rendered = dsn::Report {
             kind: owed.kind,
             reporting_mta: &self.hostname,
-            to,
+            to: &to,
             envelope_id: message.envid.as_deref(),
             queue_id: &stored.envelope().id.to_string(),
             message_id: &message_id,
@@ -158,19 +165,21 @@ struct Texts {
 impl Texts {
     fn of(recipient: &Recipient, outcome: &Outcome) -> Texts {
         let address = recipient.address.to_string();
-        let last = recipient.progress.last.as_ref();
         // What a host said last explains an expiry better than our own finding that time is up.
-        match last.filter(|l| outcome.fate == Fate::Expired && l.host.is_some()) {
-            Some(last) => Texts {
-                address,
-                host: last.host.clone(),
-                reply: last.reply.to_string(),
-            },
-            None => Texts {
-                address,
-                host: outcome.host.clone(),
-                reply: outcome.reply.to_string(),
-            },
+        let said = recipient
+            .progress
+            .last
+            .as_ref()
+            .filter(|_| outcome.fate == Fate::Expired);
+        let reply = match said.filter(|_| outcome.host.is_some()) {
+            Some(last) => last.reply.to_string(),
+            None => outcome.reply.to_string(),
+        };
+        let remote = outcome.remote || outcome.fate == Fate::Expired;
+        Texts {
+            address,
+            host: outcome.host.clone().filter(|_| remote),
+            reply,
         }
     }
 
