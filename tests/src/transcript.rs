@@ -2,7 +2,7 @@
 //!
 //! A transcript stands in `tests/transcripts/`: lines that begin with `$ posthaste` are run, what
 //! follows must be what they print. What differs from run to run is written as `{dir}`, `{port}`,
-//! `{id}`, `{time}`, `{age}`. With `BLESS=1` in the environment the file is written instead.
+//! `{id}`, `{time}`, `{age}`. With `UPDATE_GOLDEN=1` in the environment the file is written instead.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,7 +27,7 @@ pub fn compare(name: &str, server: &Server) {
             heard = true;
         }
     }
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, actual).expect("a transcript");
     } else {
         assert!(actual == golden, "{name}: want\n{golden}\ngot\n{actual}");

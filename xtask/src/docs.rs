@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         std::fs::write(command::root().join(RFC_PAGE), fresh)
             .map_err(|fault| format!("{RFC_PAGE} cannot be written: {fault}"))?;
     }
+    references_of_the_program(check)?;
     command::cargo()
         .args([
             "doc",
@@ -43,6 +44,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ])
         .env("RUSTDOCFLAGS", "--deny warnings")
         .run()
+}
+
+/// The pages of `docs/reference` that are made from the program's own definitions; a test of the
+/// program makes and compares them.
+fn references_of_the_program(check: bool) -> Result<()> {
+    let words = [
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "posthaste",
+        "--test",
+        "reference",
+    ];
+    let test = command::cargo().args(words);
+    if check {
+        test
+    } else {
+        test.env("UPDATE_GOLDEN", "1")
+    }
+    .run()
 }
 
 /// Numbers of the RFCs that the hand-written part of the page has a row for.
