@@ -218,11 +218,23 @@ impl Connection {
             if self.session.output().len() >= WRITE_AT {
                 self.timer.set(self.session.patience());
                 if let Err(why) = self.write().await {
+                    self.hear_last_words().await;
                     return self.cut(why);
                 }
             }
         }
         self.session.end_body();
+    }
+
+    /// A host that refuses in the midst of the content may have said why before it closed.
+    async fn hear_last_words(&mut self) {
+        self.timer.set(QUIT_PATIENCE);
+        let read = |cx: &mut Context<'_>| match self.poll_read(cx) {
+            Poll::Pending => self.poll_patience(cx),
+            ready => ready,
+        };
+        // Silence changes nothing: the connection is lost either way.
+        let _ = poll_fn(read).await;
     }
 
     /// Says QUIT and closes. Nothing is lost when the host does not answer.
@@ -260,6 +272,7 @@ impl Connection {
         match (closed, &self.broken) {
             (Closed::ShuttingDown(reply), _) => format!("the host closed the connection: {reply}"),
             (Closed::Malformed(_), _) => "the host broke the protocol".to_owned(),
+            (Closed::Unsendable, _) => "the message has bare CR, bare LF or NUL".to_owned(),
             (_, Some(why)) => why.clone(),
             _ => "the host closed the connection".to_owned(),
         }
@@ -277,11 +290,9 @@ impl Connection {
     /// Writes what is to be written, then reads once.
     async fn exchange(&mut self) -> Result<(), String> {
         poll_fn(|cx| {
-            let moved = match self.poll_write(cx) {
-                // A host that refuses early may write while it no longer reads.
-                Poll::Ready(Err(_)) | Poll::Pending | Poll::Ready(Ok(())) => self.poll_read(cx),
-            };
-            match moved {
+            // A host that no longer reads may have said why: what it said is heard first.
+            let _ = self.poll_write(cx);
+            match self.poll_read(cx) {
                 Poll::Pending => self.poll_patience(cx),
                 ready => ready,
             }

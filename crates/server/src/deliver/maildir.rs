@@ -149,7 +149,8 @@ impl Top {
         let mut block = Vec::new();
         while block.len() < HEADER_MAX && !ends(&block) {
             let Some(piece) = content()? else { break };
-            block.extend(piece.iter().take(HEADER_MAX - block.len()));
+            let room = HEADER_MAX - block.len();
+            block.extend_from_slice(piece.get(..room).unwrap_or(&piece));
             pieces.push(piece);
         }
         let lines = block.split(|o| *o == b'\n').map(<[u8]>::trim_ascii_end);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use posthaste_message::dsn::Kind;
 use posthaste_queue::envelope::{Envelope, Recipient};
-use posthaste_queue::id::{QueueId, ReportKind};
+use posthaste_queue::id::ReportKind;
 use posthaste_queue::spool::{NewMessage, Stored};
 use posthaste_smtp::address::{ForwardPath, ReversePath};
 use posthaste_smtp::reply::Reply;

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::disallowed_methods, reason = "these are the doors")]
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
@@ -18,6 +20,8 @@ use posthaste_world::work::{JobPanicked, Pool};
 use posthaste_world::{BoxFuture, BoxStream, Clock, Dns, Net, Random, Timer, Timestamp, Work};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::time::{Instant, Sleep};
+
+pub use disk::Files;
 
 /// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `exists NAME`, `fails NAME`, `cname NAME OTHER`.
 /// What is not in the table does not exist.
