@@ -63,6 +63,13 @@ impl Dialogue {
         self.answer()
     }
 
+    /// As [`Dialogue::ask`], of a server that may have gone.
+    pub fn try_ask(&mut self, command: &str) -> Option<Answer> {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+        self.try_answer()
+    }
+
     /// Reads one reply.
     ///
     /// # Panics
