@@ -2,6 +2,8 @@
 //! cargo-deny adds to it (duplicates and known advisories) where it is installed and can fetch its
 //! database.
 
+use std::collections::BTreeMap;
+
 use crate::command::{self, Result, new};
 use crate::metadata::{Graph, Package};
 
@@ -26,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     let graph = Graph::read()?;
     let mut wrong: Vec<String> = graph.others().filter_map(fault).collect();
     wrong.extend(deny_list()?);
+    wrong.extend(twice(&graph));
     if !wrong.is_empty() {
         return Err(wrong.join("\n"));
     }
@@ -47,6 +50,23 @@ fn fault(package: &Package) -> Option<String> {
         Some(licence) if !allowed(licence) => Some(format!("{name}: {licence} is not allowed")),
         Some(_) => None,
     }
+}
+
+/// Packages of which the program has several versions.
+fn twice(graph: &Graph) -> Vec<String> {
+    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in graph.closure("posthaste") {
+        versions
+            .entry(&package.name)
+            .or_default()
+            .push(&package.version);
+    }
+    let several = versions
+        .into_iter()
+        .filter(|(_, versions)| versions.len() > 1);
+    several
+        .map(|(name, versions)| format!("{name} is there as {}", versions.join(", ")))
+        .collect()
 }
 
 /// Whether a licence expression can be met. The registry's expressions are alternatives (`OR`, or
@@ -86,7 +106,7 @@ fn advisories() -> Result<()> {
         .output()
         .is_err()
     {
-        println!("NOT CHECKED advisories, duplicates: no cargo-deny (cargo install cargo-deny)");
+        println!("NOT CHECKED advisories: there is no cargo-deny (cargo install cargo-deny)");
         return Ok(());
     }
     command::cargo()
