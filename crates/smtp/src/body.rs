@@ -236,3 +236,166 @@ fn flaw(before: u8, octet: u8) -> Option<Flaw> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What came of a stuffed text.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Read {
+        Unended(Vec<u8>),
+        /// The text, and what stood behind its end.
+        Whole(Vec<u8>, Vec<u8>),
+        Refused(Flaw),
+    }
+
+    /// Reads `wire` in pieces of `step` octets.
+    fn unstuff(wire: &[u8], step: usize) -> Read {
+        let (mut reader, mut held, mut text) = (Unstuffer::new(), Vec::new(), Vec::new());
+        let mut pieces = wire.chunks(step);
+        loop {
+            match reader.look(&held) {
+                Piece::Partial => match pieces.next() {
+                    Some(piece) => held.extend_from_slice(piece),
+                    None => return Read::Unended(text),
+                },
+                Piece::Text(n) => {
+                    let rest = held.split_off(n);
+                    reader.take(&held);
+                    text.append(&mut held);
+                    held = rest;
+                }
+                Piece::Dot => {
+                    reader.take_dot();
+                    held.remove(0);
+                }
+                Piece::End => {
+                    held.drain(..3);
+                    held.extend(pieces.flatten());
+                    return Read::Whole(text, held);
+                }
+                Piece::Flawed(flaw) => return Read::Refused(flaw),
+            }
+        }
+    }
+
+    /// The same, octet by octet, as RFC 5321 §4.5.2 tells it.
+    fn unstuff_slowly(wire: &[u8]) -> Read {
+        let mut text = Vec::new();
+        let (mut n, mut line_start) = (0, true);
+        while n < wire.len() {
+            let rest = &wire[n..];
+            if line_start && rest.starts_with(b".\r\n") {
+                return Read::Whole(text, rest[3..].to_vec());
+            }
+            if line_start && rest[0] == b'.' {
+                if b".\r\n".starts_with(rest) {
+                    return Read::Unended(text);
+                }
+                (n, line_start) = (n + 1, false);
+            } else if rest.starts_with(b"\r\n") {
+                text.extend_from_slice(b"\r\n");
+                (n, line_start) = (n + 2, true);
+            } else if rest == b"\r" {
+                text.push(b'\r');
+                return Read::Unended(text);
+            } else {
+                match rest[0] {
+                    b'\r' => return Read::Refused(Flaw::BareCr),
+                    b'\n' => return Read::Refused(Flaw::BareLf),
+                    0 => return Read::Refused(Flaw::Nul),
+                    octet => text.push(octet),
+                }
+                (n, line_start) = (n + 1, false);
+            }
+        }
+        Read::Unended(text)
+    }
+
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let tokens = prop_oneof![
+            8 => Just(b"\r\n".to_vec()),
+            4 => Just(b".".to_vec()),
+            4 => Just(b"a".to_vec()),
+            1 => Just(vec![b'b'; 300]),
+            1 => Just(b"\r".to_vec()),
+            1 => Just(b"\n".to_vec()),
+            1 => Just(b"\0".to_vec()),
+            1 => Just(b"\r\n.\r\n".to_vec()),
+        ];
+        prop::collection::vec(tokens, 0..40).prop_map(|tokens| tokens.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_reader_agrees_with_the_slow_one_however_input_is_cut(
+            wire in hostile(), step in 1usize..600,
+        ) {
+            prop_assert_eq!(unstuff(&wire, step), unstuff_slowly(&wire));
+        }
+
+        #[test]
+        fn skipping_ends_where_only_crlf_dot_crlf_stands(wire in hostile(), step in 1usize..9) {
+            let (mut reader, mut held, mut dropped) = (Unstuffer::new(), Vec::new(), 0);
+            let mut end = None;
+            for piece in wire.chunks(step) {
+                held.extend_from_slice(piece);
+                let (n, ended) = reader.skip(&held);
+                held.drain(..n);
+                dropped += n;
+                if ended {
+                    end = Some(dropped);
+                    break;
+                }
+            }
+            let framed = [b"\r\n", wire.as_slice()].concat();
+            let expected = framed.windows(5).position(|five| five == b"\r\n.\r\n").map(|n| n + 3);
+            prop_assert_eq!(end, expected);
+        }
+
+        #[test]
+        fn stuffing_and_unstuffing_give_the_text_back(
+            lines in prop::collection::vec("[.a-z]{0,9}", 0..9), step in 1usize..9,
+        ) {
+            let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let (mut writer, mut wire) = (Stuffer::new(), Vec::new());
+            for piece in text.as_bytes().chunks(step) {
+                prop_assert_eq!(writer.push(piece, &mut wire), Ok(()));
+            }
+            prop_assert_eq!(writer.finish(&mut wire), Ok(()));
+            prop_assert_eq!(unstuff(&wire, step), Read::Whole(text.into_bytes(), vec![]));
+        }
+    }
+
+    #[test]
+    fn a_writer_stops_before_what_may_not_be_sent() {
+        for (text, flaw) in [
+            (&b"a\nb"[..], Flaw::BareLf),
+            (b"a\rb", Flaw::BareCr),
+            (b"a\0b", Flaw::Nul),
+            (b"\n.\r\n", Flaw::BareLf),
+            (b"a\r\n.\r.\r\n", Flaw::BareCr),
+        ] {
+            for step in [1, text.len()] {
+                let (mut writer, mut wire) = (Stuffer::new(), Vec::new());
+                let mut pieces = text.chunks(step).map(|piece| writer.push(piece, &mut wire));
+                assert_eq!(pieces.find(Result::is_err), Some(Err(flaw)), "{text:?}");
+            }
+        }
+        let mut wire = Vec::new();
+        let mut writer = Stuffer::new();
+        assert_eq!(writer.push(b"a\r", &mut wire), Ok(()));
+        assert_eq!(writer.finish(&mut wire), Err(Flaw::BareCr));
+    }
+
+    #[test]
+    fn a_missing_last_line_end_is_added() {
+        let (mut writer, mut wire) = (Stuffer::new(), Vec::new());
+        assert_eq!(writer.push(b".a", &mut wire), Ok(()));
+        assert_eq!(writer.finish(&mut wire), Ok(()));
+        assert_eq!(wire, b"..a\r\n.\r\n");
+    }
+}

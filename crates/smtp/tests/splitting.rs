@@ -1,0 +1,263 @@
+//! How the input is cut into pieces never changes what a session says or tells.
+
+use posthaste_smtp::Dialect;
+use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
+use posthaste_smtp::client::{self, Transaction};
+use posthaste_smtp::command::{Mail, Rcpt};
+use posthaste_smtp::extension::BodyType;
+use posthaste_smtp::reply::Reply;
+use posthaste_smtp::server::{self, Accepted};
+use proptest::prelude::*;
+
+/// Everything a server said, and everything its driver was told: events, and whole messages.
+fn serve(input: &[u8], cuts: &[usize], dialect: Dialect) -> (String, Vec<String>) {
+    let mut settings = server::Settings::new("mx.example.org");
+    (settings.message_size, settings.recipients, settings.errors) = (400, 3, 5);
+    settings.dialect = dialect;
+    let mut session = server::Session::new(settings);
+    let (mut said, mut told, mut body) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pieces = pieces(input, cuts).into_iter();
+    loop {
+        while session.wants_input() {
+            match pieces.next() {
+                Some(piece) => session.receive(piece),
+                None => session.peer_closed(),
+            }
+        }
+        let Some(event) = session.next() else { break };
+        use server::Event;
+        if let Event::Body(octets) = event {
+            body.extend_from_slice(octets);
+            continue;
+        }
+        told.push(format!("{event:?}"));
+        // Refuses what contains an x, so that refusals are part of the game.
+        let refuse = told.last().is_some_and(|text| text.contains("value: \"x"));
+        match &event {
+            Event::EndOfData => told.push(body.escape_ascii().to_string()),
+            // How much of a dropped draft was handed out is nobody's business.
+            Event::Mail(_) => body.clear(),
+            _ => {}
+        }
+        match event {
+            Event::Connected | Event::Hello(_) => session.answer(Reply::hello()),
+            Event::Mail(_) | Event::Rcpt(_) if refuse => {
+                session.answer(Reply::new(550, (5, 1, 1), "no"));
+            }
+            Event::Mail(_) => session.answer(Reply::sender_ok()),
+            Event::Rcpt(_) => session.answer(Reply::recipient_ok()),
+            Event::Data => session.answer(Reply::start_input()),
+            Event::EndOfData => session.answer_data(Ok(Accepted::promise("queued"))),
+            Event::Body(_) | Event::HeadersEnd | Event::Reset(_) | Event::Closed(_) => {}
+        }
+        said.extend_from_slice(session.output());
+        session.wrote(session.output().len());
+    }
+    said.extend_from_slice(session.output());
+    (said.escape_ascii().to_string(), told)
+}
+
+/// The same for a client that has two messages to send. The peer answers what it was asked and
+/// does not run ahead: nobody can answer a dot that is not written.
+fn send(input: &[u8], cuts: &[usize]) -> (String, Vec<String>) {
+    let settings = client::Settings {
+        hello_name: "me.example".into(),
+        dialect: Dialect::Smtp,
+    };
+    let mut session = client::Session::new(settings);
+    let (mut said, mut told, mut begun) = (Vec::new(), Vec::new(), 0);
+    let mut fed = 0;
+    loop {
+        while session.wants_input() {
+            said.extend_from_slice(session.output());
+            session.wrote(session.output().len());
+            let owed = session.expected().len().max(1);
+            let asked = reply_ends(input).filter(|end| *end > fed).nth(owed - 1);
+            let asked = asked.unwrap_or(input.len());
+            let cut = cuts
+                .iter()
+                .map(|cut| cut % (input.len() + 1))
+                .filter(|cut| *cut > fed)
+                .min();
+            let end = cut.map_or(asked, |cut| cut.min(asked));
+            if end == fed {
+                session.peer_closed();
+            }
+            session.receive(&input[fed..end]);
+            fed = end;
+        }
+        let Some(event) = session.next() else { break };
+        if event == client::Event::SendBody {
+            session.body(b"Subject: x\r\n\r\n.dot\r\n");
+            session.end_body();
+        }
+        while begun < 2 && session.can_begin() {
+            begun += 1;
+            told.push(format!("{:?}", session.begin(transaction())));
+        }
+        if begun == 2 {
+            session.quit();
+        }
+        told.push(format!("{event:?}"));
+        said.extend_from_slice(session.output());
+        session.wrote(session.output().len());
+    }
+    (said.escape_ascii().to_string(), told)
+}
+
+/// Where replies end, as far as these octets are replies.
+fn reply_ends(input: &[u8]) -> impl Iterator<Item = usize> {
+    let lines = input.split_inclusive(|octet| *octet == b'\n');
+    let ends = lines.scan(0, |end, line| {
+        *end += line.len();
+        Some((*end, line.get(3) != Some(&b'-')))
+    });
+    ends.filter(|(_, last)| *last).map(|(end, _)| end)
+}
+
+fn transaction() -> Transaction {
+    let path = |text| ForwardPath::parse(text, Utf8::Refused).unwrap();
+    Transaction {
+        reverse_path: ReversePath::Null,
+        recipients: vec![path("<a@example.org>"), path("<b@example.org>")],
+        size: Some(20),
+        body: BodyType::SevenBit,
+        smtp_utf8: false,
+    }
+}
+
+/// Cuts at the given places (reduced modulo the length).
+fn pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
+    places.sort_unstable();
+    places.push(input.len());
+    let mut start = 0;
+    places
+        .into_iter()
+        .map(|place| &input[std::mem::replace(&mut start, place)..place])
+        .collect()
+}
+
+fn client_talk() -> impl Strategy<Value = Vec<u8>> {
+    let token = |text: &'static str| Just(text.as_bytes().to_vec());
+    let command = prop_oneof![
+        4 => token("EHLO c.example\r\n"),
+        1 => token("LHLO c.example\r\n"),
+        1 => token("HELO -\r\n"),
+        6 => token("MAIL FROM:<a@b> SIZE=100 BODY=8BITMIME\r\n"),
+        1 => token("MAIL FROM:<x@b>\r\n"),
+        1 => token("MAIL FROM:<> SIZE=99999999999999999999\r\n"),
+        6 => token("RCPT TO:<b@example.org>\r\n"),
+        2 => token("RCPT TO:<x@example.org>\r\n"),
+        6 => token("DATA\r\n"),
+        4 => token("\r\n.\r\n"),
+        2 => token("."),
+        2 => token("a.b\r\n"),
+        1 => token("\r"),
+        1 => token("\n"),
+        1 => token("\n.\n"),
+        1 => token("\0"),
+        1 => token("RSET\r\n"),
+        1 => token("NOOP\r\n"),
+        1 => token("VRFY\r\n"),
+        1 => token("QUIT\r\n"),
+        1 => Just([vec![b'y'; 600], b"\r\n".to_vec()].concat()),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ];
+    let prelude = "EHLO c.example\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
+    let start = prop_oneof![Just(""), Just("EHLO c.example\r\n"), Just(prelude)];
+    (start, prop::collection::vec(command, 0..25))
+        .prop_map(|(start, rest)| [start.as_bytes(), &rest.concat()].concat())
+}
+
+fn server_talk() -> impl Strategy<Value = Vec<u8>> {
+    let token = |text: &'static str| Just(text.as_bytes().to_vec());
+    let reply = prop_oneof![
+        8 => token("250 2.0.0 ok\r\n"),
+        4 => token("354 go\r\n"),
+        1 => token("550-5.1.1 no\r\n550 5.1.1 really\r\n"),
+        1 => token("451 later\n"),
+        1 => token("421 bye\r\n"),
+        1 => token("250-\r\n"),
+        1 => prop::collection::vec(any::<u8>(), 0..9),
+    ];
+    let ready = "220 mx\r\n250-mx\r\n250-SIZE\r\n250 PIPELINING\r\n";
+    let sent = "220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 a\r\n250 b\r\n550 c\r\n354 d\r\n";
+    let start = prop_oneof![Just(""), Just(ready), Just(sent)];
+    (start, prop::collection::vec(reply, 0..15))
+        .prop_map(|(start, rest)| [start.as_bytes(), &rest.concat()].concat())
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        prop::collection::vec(any::<usize>(), 0..9),
+        Just((0..3000).collect::<Vec<usize>>()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn cutting_what_a_server_hears_changes_nothing(
+        input in client_talk(), cuts in cuts(), lmtp in any::<bool>(),
+    ) {
+        let dialect = if lmtp { Dialect::Lmtp } else { Dialect::Smtp };
+        prop_assert_eq!(serve(&input, &cuts, dialect), serve(&input, &[], dialect));
+    }
+
+    #[test]
+    fn cutting_what_a_client_hears_changes_nothing(input in server_talk(), cuts in cuts()) {
+        prop_assert_eq!(send(&input, &cuts), send(&input, &[]));
+    }
+
+    #[test]
+    fn a_reply_that_is_written_is_read_back(
+        code in prop_oneof![200u16..=299, 300u16..=399, 400u16..=599],
+        enhanced in prop::option::of((0u16..=999, 0u16..=999)),
+        text in "[ -~]{0,30}(\n[a-z][ -~]{0,30}){0,3}",
+    ) {
+        let class = u8::try_from(code / 100).unwrap();
+        let reply = match enhanced {
+            Some((subject, detail)) if class != 3 => Reply::new(code, (class, subject, detail), text),
+            _ => Reply::plain(code, format!("x{text}")),
+        };
+        let mut wire = Vec::new();
+        reply.render(&mut wire);
+        prop_assert_eq!(Reply::parse(&wire), Some(reply));
+    }
+
+    #[test]
+    fn no_reply_line_is_too_long_or_holds_what_it_must_not(text in any::<String>()) {
+        let mut wire = Vec::new();
+        Reply::new(550, (5, 999, 999), text).render(&mut wire);
+        for line in wire.split_inclusive(|octet| *octet == b'\n') {
+            prop_assert!(line.len() <= 512 && line.ends_with(b"\r\n"));
+            prop_assert!(line[..line.len() - 2].iter().all(|c| matches!(c, b' '..=b'~')));
+        }
+        prop_assert!(Reply::parse(&wire).is_some());
+    }
+
+    #[test]
+    fn a_command_that_the_client_writes_is_read_back(
+        size in prop::option::of(any::<u64>()), eight_bit in any::<bool>(), null in any::<bool>(),
+    ) {
+        let path = ReversePath::parse(if null { "<>" } else { "<\"a >\"@b>" }, Utf8::Refused);
+        let reverse_path = path.unwrap();
+        let body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+        let mut session = client::Session::new(client::Settings {
+            hello_name: "me.example".into(),
+            dialect: Dialect::Smtp,
+        });
+        session.receive(b"220 mx\r\n250-mx\r\n250-SIZE\r\n250-PIPELINING\r\n250 8BITMIME\r\n");
+        prop_assert!(matches!(session.next(), Some(client::Event::Ready(_))));
+        let asked = Transaction { reverse_path, size, body, ..transaction() };
+        prop_assert_eq!(session.begin(asked.clone()), Ok(()));
+        let said = String::from_utf8(session.output().to_vec()).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        let mail = Mail::parse(lines[1].strip_prefix("MAIL ").unwrap(), Utf8::Refused).unwrap();
+        prop_assert_eq!((mail.reverse_path, mail.size, mail.body), (asked.reverse_path, size, body));
+        let rcpt = Rcpt::parse(lines[2].strip_prefix("RCPT ").unwrap(), Utf8::Refused).unwrap();
+        prop_assert_eq!(&rcpt.forward_path, &asked.recipients[0]);
+    }
+}
