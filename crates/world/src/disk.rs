@@ -5,7 +5,7 @@
 //! The simulated disk takes both literally.
 
 use std::io::{self, IoSlice};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// How to open a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,15 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// `WouldBlock` when another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// The folder `root` as a disk of its own, when this disk knows symbolic links. Callers use
+    /// `within`, which serves every disk.
+    ///
+    /// # Errors
+    /// When `root` is not a folder that can be opened.
+    fn beneath(&self, root: &Path) -> io::Result<Option<Box<dyn Disk>>> {
+        let _ = root;
+        Ok(None)
+    }
     /// The whole of a small file.
     ///
     /// # Errors
@@ -78,6 +87,78 @@ pub trait Disk: Send + Sync {
         bytes.truncate(n);
         Ok(bytes)
     }
+}
+
+impl dyn Disk + '_ {
+    /// The folder `root` as a disk of its own, for folders that others may write to: paths are
+    /// relative to it, `..` is refused, and no symbolic link is followed in any component, however
+    /// the folders change meanwhile. `root` itself may be reached through links.
+    ///
+    /// A file placed there durably: [`Disk::create_dir`] and [`Disk::sync_dir`] on each folder made
+    /// and on the folder above it; write the file under a temporary name; [`File::sync`];
+    /// [`Disk::rename`]; `sync_dir` on the new folder. A crash before the last step leaves at most
+    /// the temporary file or a file that nobody was told of; never a final name without its bytes.
+    ///
+    /// # Errors
+    /// When `root` is not a folder that can be opened.
+    pub fn within<'a>(&'a self, root: &Path) -> io::Result<Box<dyn Disk + 'a>> {
+        match self.beneath(root)? {
+            Some(disk) => Ok(disk),
+            None => Ok(Box::new(Joined {
+                disk: self,
+                root: root.to_owned(),
+            })),
+        }
+    }
+}
+
+/// A folder of a disk without symbolic links: joining the paths is enough.
+struct Joined<'a> {
+    disk: &'a (dyn Disk + 'a),
+    root: PathBuf,
+}
+
+impl Joined<'_> {
+    fn path(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(self.root.join(below(path)?))
+    }
+}
+
+impl Disk for Joined<'_> {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        self.disk.open(&self.path(path)?, how)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(&self.path(from)?, &self.path(to)?)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(&self.path(path)?)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(&self.path(path)?)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_dir(&self.path(path)?)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.list(&self.path(path)?)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.disk.space(&self.path(path)?)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        self.disk.lock(&self.path(path)?)
+    }
+}
+
+/// `path` when it names something below the folder it starts from.
+pub(crate) fn below(path: &Path) -> io::Result<&Path> {
+    let normal = |component| matches!(component, Component::Normal(_));
+    if path.components().all(normal) {
+        return Ok(path);
+    }
+    let why = "the path leads out of its folder";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 /// A lock that ends when it is dropped.

@@ -1,0 +1,120 @@
+//! Tasks on the runtime, threads of their own, and the bounded pools.
+//!
+//! A panic ends the task, thread or job it happened in, and nothing else; it is told to the hook.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+
+use super::pool::Threads;
+use crate::BoxFuture;
+use crate::work::{JobPanicked, Pool};
+
+/// What is told of a panic: the name of the task and the panic's text.
+pub type Panicked = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Threads for file work: enough to keep a disk busy, too few to crowd the machine.
+const DISK_THREADS_MAX: usize = 4;
+/// Threads for computing, on the largest machine.
+const CRYPTO_THREADS_MAX: usize = 64;
+/// Stack of a thread in a pool, in octets; only what is touched is resident.
+pub(super) const STACK_SIZE: usize = 512 * 1024;
+
+/// Where production works.
+pub(super) struct Work {
+    runtime: Handle,
+    panicked: Option<Panicked>,
+    disk: Threads,
+    crypto: Threads,
+}
+
+impl Work {
+    pub(super) fn new(runtime: Handle, panicked: Option<Panicked>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Work {
+            disk: Threads::new("disk", DISK_THREADS_MAX, panicked.clone()),
+            crypto: Threads::new("crypto", cores.min(CRYPTO_THREADS_MAX), panicked.clone()),
+            runtime,
+            panicked,
+        }
+    }
+}
+
+impl crate::Work for Work {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        drop(self.runtime.spawn(Guarded {
+            name,
+            task,
+            panicked: self.panicked.clone(),
+        }));
+    }
+
+    fn dedicated(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        let runtime = self.runtime.clone();
+        let task = Guarded {
+            name,
+            task,
+            panicked: self.panicked.clone(),
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        if let Err(e) = thread.spawn(move || runtime.block_on(task)) {
+            tell(self.panicked.as_ref(), name, &format!("no thread: {e}"));
+        }
+    }
+
+    fn run(
+        &self,
+        pool: Pool,
+        job: Box<dyn FnOnce() + Send>,
+    ) -> BoxFuture<'static, Result<(), JobPanicked>> {
+        let threads = match pool {
+            Pool::Disk => &self.disk,
+            Pool::Crypto => &self.crypto,
+        };
+        Box::pin(threads.clone().run(job))
+    }
+}
+
+/// A task whose panic ends it quietly.
+struct Guarded {
+    name: &'static str,
+    task: BoxFuture<'static, ()>,
+    panicked: Option<Panicked>,
+}
+
+impl Future for Guarded {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = &mut self.task;
+        match guard(|| task.as_mut().poll(cx)) {
+            Ok(poll) => poll,
+            Err(text) => {
+                tell(self.panicked.as_ref(), self.name, &text);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// Runs `f`; the text of its panic when it panicked. What a panic leaves half done must not be used
+/// again: tasks are dropped, jobs give no result.
+pub(super) fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => match panic.downcast::<&str>() {
+            Ok(text) => (*text).to_owned(),
+            Err(_) => "a panic without a text".to_owned(),
+        },
+    })
+}
+
+pub(super) fn tell(panicked: Option<&Panicked>, name: &str, text: &str) {
+    if let Some(panicked) = panicked {
+        panicked(name, text);
+    }
+}
