@@ -81,9 +81,14 @@ pub fn reply(octets: &[u8]) {
     {
         assert_eq!(EnhancedCode::parse(&code.to_string()), Some(code));
     }
-    let Some(reply) = Reply::parse(octets) else { return };
+    let Some(reply) = Reply::parse(octets) else {
+        return;
+    };
     let again = rendered(&reply);
-    assert_eq!((again.code(), again.enhanced()), (reply.code(), reply.enhanced()));
+    assert_eq!(
+        (again.code(), again.enhanced()),
+        (reply.code(), reply.enhanced())
+    );
     assert_eq!(rendered(&again), again);
 }
 

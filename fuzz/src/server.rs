@@ -13,12 +13,21 @@ const MESSAGE_SIZE: u64 = 400;
 /// What a dialogue came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Transcript {
-    /// Events but [`Event::Body`], in the form of `Debug`.
+    /// Events but those of a message's content, in the form of `Debug`.
     events: Vec<String>,
-    /// The content of each message, whether it was accepted or not, in order.
-    bodies: Vec<Vec<u8>>,
+    /// The content of each message that came to its end. How much is passed on of one that does not
+    /// depends on the cuts.
+    messages: Vec<Vec<u8>>,
     /// What the session sent.
     output: Vec<u8>,
+}
+
+/// A message that has not come to its end.
+#[derive(Default)]
+struct Draft {
+    content: Vec<u8>,
+    /// Its length when the session said that the header block had ended.
+    header_block: Option<usize>,
 }
 
 /// How the input is cut, and how much of the output is written at once, never changes anything; what
@@ -52,19 +61,20 @@ pub fn session(octets: &[u8]) {
 
 fn run(settings: &Settings, answers: u8, wire: &[u8], mut cuts: Option<Choices>) -> Transcript {
     let mut session = Session::new(settings.clone());
-    let mut answers = Answers(Choices::new(answers.into()), answers == 0);
-    let mut transcript = Transcript::default();
+    let mut driver = Driver {
+        choices: Choices::new(answers.into()),
+        kind: answers == 0,
+        draft: Draft::default(),
+        transcript: Transcript::default(),
+    };
     let (mut rest, mut told_closed) = (wire, false);
     // Each octet makes at most a few events; more steps than that is a loop.
     for _ in 0..1_000 + 16 * wire.len() {
-        let written = cuts
-            .as_mut()
-            .map_or(usize::MAX, |c| c.piece(64))
-            .min(session.output().len());
-        transcript
-            .output
-            .extend_from_slice(&session.output()[..written]);
-        session.wrote(written);
+        let output = session.output();
+        let len = cuts.as_mut().map_or(output.len(), |c| c.piece(64));
+        let len = len.min(output.len());
+        driver.transcript.output.extend_from_slice(&output[..len]);
+        session.wrote(len);
         if session.wants_input() {
             assert!(!told_closed, "wants input from a peer that closed");
             if rest.is_empty() {
@@ -73,14 +83,12 @@ fn run(settings: &Settings, answers: u8, wire: &[u8], mut cuts: Option<Choices>)
             } else {
                 rest = feed(&mut session, rest, cuts.as_mut());
             }
-            continue;
-        }
-        if !step(&mut session, &mut answers, &mut transcript, settings) {
-            transcript.output.extend_from_slice(session.output());
-            return transcript;
+        } else if !step(&mut session, &mut driver) {
+            driver.transcript.output.extend_from_slice(session.output());
+            return driver.transcript;
         }
     }
-    panic!("the dialogue does not end: {transcript:?}");
+    panic!("the dialogue does not end: {:?}", driver.transcript);
 }
 
 /// Gives the session some of the input, by one of the two ways there are.
@@ -103,67 +111,78 @@ fn feed<'a>(session: &mut Session, rest: &'a [u8], cuts: Option<&mut Choices>) -
 }
 
 /// Handles one event; false when there is none any more.
-fn step(
-    session: &mut Session,
-    answers: &mut Answers,
-    transcript: &mut Transcript,
-    settings: &Settings,
-) -> bool {
+fn step(session: &mut Session, driver: &mut Driver) -> bool {
     let Some(event) = session.next() else {
         return false;
     };
-    if let Event::Body(octets) = event {
-        assert!(!octets.is_empty(), "an empty piece of body");
-        transcript
-            .bodies
-            .last_mut()
-            .expect("a body follows Data")
-            .extend_from_slice(octets);
-        return true;
-    }
-    transcript.events.push(format!("{event:?}"));
     match event {
-        Event::Connected => session.answer(answers.or(Reply::greeting("mx.example.org"))),
-        Event::Hello(_) => session.answer(answers.or(Reply::hello())),
-        Event::Mail(mail) => {
-            assert!(mail.size.is_none_or(|size| size <= settings.message_size));
-            session.answer(answers.or(Reply::sender_ok()));
-        }
-        Event::Rcpt(_) => session.answer(answers.or(Reply::recipient_ok())),
-        Event::Data => {
-            transcript.bodies.push(Vec::new());
-            session.answer(answers.or(Reply::start_input()));
+        Event::Body(octets) => {
+            assert!(!octets.is_empty(), "an empty piece of body");
+            driver.draft.content.extend_from_slice(octets);
+            return true;
         }
         Event::HeadersEnd => {
-            let block = transcript
-                .bodies
-                .last()
-                .expect("a header block is in a body");
-            assert!(
-                block == b"\r\n" || block.ends_with(b"\r\n\r\n"),
-                "{block:?}"
+            assert_eq!(
+                driver.draft.header_block, None,
+                "the header block ends once"
             );
+            driver.draft.header_block = Some(driver.draft.content.len());
+            return true;
         }
+        _ => driver.transcript.events.push(format!("{event:?}")),
+    }
+    match event {
+        Event::Connected => session.answer(driver.or(Reply::greeting("mx.example.org"))),
+        Event::Hello(_) => session.answer(driver.or(Reply::hello())),
+        Event::Mail(mail) => {
+            let limit = session.settings().message_size;
+            assert!(mail.size.is_none_or(|size| size <= limit));
+            session.answer(driver.or(Reply::sender_ok()));
+        }
+        Event::Rcpt(_) => session.answer(driver.or(Reply::recipient_ok())),
+        Event::Data => session.answer(driver.or(Reply::start_input())),
         Event::EndOfData => {
-            let body = transcript.bodies.last().expect("a body has an end");
-            assert_whole_lines(body);
-            assert!(
-                body.len() as u64 <= settings.message_size,
-                "larger than announced"
-            );
-            let refusal = answers.refusal();
+            let Draft {
+                content,
+                header_block,
+            } = std::mem::take(&mut driver.draft);
+            assert_whole_lines(&content);
+            assert_header_block(&content, header_block.expect("the header block has an end"));
+            let limit = session.settings().message_size;
+            assert!(content.len() as u64 <= limit, "larger than announced");
+            driver.transcript.messages.push(content);
+            let refusal = driver.refusal();
             session.answer_data(refusal.map_or_else(|| Ok(Accepted::promise("queued")), Err));
         }
         Event::Reset(_) | Event::Closed(_) => {
-            // What was passed on so far may end within a line, but has nothing bare in it.
-            if let Some(body) = transcript.bodies.last() {
-                let complete = body.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
-                assert_whole_lines(&body[..complete]);
-            }
+            // What was passed on may end within a line, but has nothing bare in it.
+            let content = std::mem::take(&mut driver.draft).content;
+            let whole = content
+                .iter()
+                .rposition(|&b| b == b'\n')
+                .map_or(0, |i| i + 1);
+            assert_whole_lines(&content[..whole]);
         }
-        Event::Body(_) => {}
+        Event::Body(_) | Event::HeadersEnd => {}
     }
     true
+}
+
+/// The header block ends with the first empty line, or is all of the message.
+fn assert_header_block(body: &[u8], len: usize) {
+    let empty_line = if body.starts_with(b"\r\n") {
+        Some(2)
+    } else {
+        body.windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .map(|i| i + 4)
+    };
+    assert_eq!(
+        len,
+        empty_line.unwrap_or(body.len()),
+        "{}",
+        body.escape_ascii()
+    );
 }
 
 /// Nothing bare: every CR and every LF is part of a CRLF, and the last line is whole.
@@ -186,15 +205,21 @@ pub(crate) fn assert_whole_lines(octets: &[u8]) {
     }
 }
 
-/// The driver's answers: yes, or now and then a refusal; always yes when the flag is set.
-struct Answers(Choices, bool);
+/// What answers the session's questions.
+struct Driver {
+    choices: Choices,
+    /// Never refuses.
+    kind: bool,
+    draft: Draft,
+    transcript: Transcript,
+}
 
-impl Answers {
+impl Driver {
     fn refusal(&mut self) -> Option<Reply> {
-        if self.1 {
+        if self.kind {
             return None;
         }
-        match self.0.below(24) {
+        match self.choices.below(24) {
             0 => Some(Reply::new(451, (4, 3, 0), "try again")),
             1 => Some(Reply::new(550, (5, 7, 1), "not\nhere")),
             2 => Some(Reply::shutting_down("mx.example.org")),
