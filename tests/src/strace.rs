@@ -22,7 +22,16 @@ pub struct Call {
 
 /// The arguments with which `strace` writes what [`read`] reads: every process, file descriptors
 /// with what they are, all octets in hexadecimal.
-pub const ARGUMENTS: [&str; 7] = ["-f", "-yy", "-xx", "-s", "16777216", "-e", CALLS];
+pub const ARGUMENTS: [&str; 8] = [
+    "--seccomp-bpf",
+    "-f",
+    "-yy",
+    "-xx",
+    "-s",
+    "16777216",
+    "-e",
+    CALLS,
+];
 const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,\
                      sync_file_range";
 

@@ -2,7 +2,8 @@
 //!
 //! A transcript stands in `tests/transcripts/`: lines that begin with `$ posthaste` are run, what
 //! follows must be what they print. What differs from run to run is written as `{dir}`, `{port}`,
-//! `{id}`, `{time}`, `{age}`. With `UPDATE_GOLDEN=1` in the environment the file is written instead.
+//! `{id}`, `{time}`, `{age}`. With `UPDATE_GOLDEN=1` in the environment the file is written
+//! instead.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,12 +40,15 @@ fn each_250_follows_the_sync_that_covers_its_message() {
         "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://127.0.0.1:9\"\n",
     ));
     let recording = server.dir().join("recording");
-    let mut command = Command::new("strace");
-    command.args(strace::ARGUMENTS).arg("-o").arg(&recording);
-    command
-        .arg(program())
-        .args(["serve", "--config"])
-        .arg(server.config());
+    let config = server.config().display().to_string();
+    let (program, file) = (
+        program().display().to_string(),
+        recording.display().to_string(),
+    );
+    let script = "recording=$1 program=$2 config=$3; shift 3\n\
+                  exec strace \"$@\" -o \"$recording\" \"$program\" serve --config \"$config\"";
+    let words = [&[&*file, &*program, &*config], &strace::ARGUMENTS[..]].concat();
+    let command = client::command("strace", script, &words);
     server.run_as(command);
     let address = server.address();
     let workers: Vec<_> = (0..CONNECTIONS)

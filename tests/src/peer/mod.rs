@@ -1,8 +1,9 @@
 //! Real peers: programs that nobody here wrote, run as `cargo xtask peers` has unpacked them.
 //!
-//! Each runs in a mount namespace and a process namespace of its own: its tree is laid over `/usr`
-//! and `/etc`, so that compiled-in paths hold, packages that exclude each other run side by side,
-//! and the machine stays as it is. When the namespace's first process ends, all of it ends.
+//! Each runs in a mount namespace of its own, daemons in a process namespace too: its tree is laid
+//! over `/usr` and `/etc`, so that compiled-in paths hold, packages that exclude each other run
+//! side by side, and the machine stays as it is. When the namespace's first process ends, all of it
+//! ends.
 
 pub mod client;
 mod dovecot;
@@ -66,23 +67,18 @@ impl Tree {
     /// as its arguments from `$1` on.
     #[must_use]
     pub fn command(&self, script: &str, words: &[&str]) -> Command {
+        self.unshare(&[], script, words)
+    }
+
+    fn unshare(&self, options: &[&str], script: &str, words: &[&str]) -> Command {
         let lay = "mount -t overlay overlay -o \"lowerdir=$0/usr:/usr\" /usr\n\
-                   mount -t overlay overlay -o \"lowerdir=$0/etc:/etc\" /etc\n\
-                   mount -t tmpfs tmpfs /run\n\
-                   mount -t proc proc /proc\n";
+                   mount -t overlay overlay -o \"lowerdir=$0/etc:/etc\" /etc\n";
         let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ]);
         command
-            .args(["sh", "-ec", &format!("{lay}{script}")])
-            .arg(&self.path)
-            .args(words);
+            .args(["--mount", "--propagation", "private"])
+            .args(options);
+        command.args(["sh", "-ec", &format!("{lay}{script}")]);
+        command.arg(&self.path).args(words);
         command
     }
 
@@ -90,7 +86,8 @@ impl Tree {
     fn start(&self, folder: TempDir, script: &str, words: &[&str]) -> Running {
         let output = std::fs::File::create(folder.path().join("output")).expect("a file");
         let errors = output.try_clone().expect("the same file");
-        let mut command = self.command(script, words);
+        let script = format!("mount -t tmpfs tmpfs /run\nmount -t proc proc /proc\n{script}");
+        let mut command = self.unshare(&["--pid", "--fork", "--kill-child"], &script, words);
         let child = command
             .stdin(Stdio::null())
             .stdout(output)

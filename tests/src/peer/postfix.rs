@@ -41,7 +41,8 @@ impl Postfix {
         let script = "d=$1; port=$2\n\
              mkdir -p $d/data && chown postfix $d/data\n\
              awk -v p=$port '/^[a-z]/ { if ($1==\"smtp\" && $2==\"inet\") $1=p; \
-             if ($5==\"y\") $5=\"n\" } {print}' /usr/share/postfix/master.cf.dist >$d/etc/master.cf\n\
+             if ($5==\"y\") $5=\"n\" } {print}' \
+             /usr/share/postfix/master.cf.dist >$d/etc/master.cf\n\
              exec postfix -c $d/etc start-fg";
         let dir = dir.display().to_string();
         let running = tree.start(folder, script, &[&dir, &address.port().to_string()]);
