@@ -16,7 +16,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_795_514_400_123);
 
 fn letter(folder: &str, address: &str) -> Letter {
     Letter {
-        folder: PathBuf::from(folder),
+        folder: PathBuf::from(folder.strip_prefix("/m/").unwrap()),
         address: address.to_owned(),
         head: format!("Return-Path: <s@test>\nDelivered-To: {address}\n"),
     }
@@ -30,7 +30,8 @@ fn put(disk: &dyn Disk, letters: Vec<Letter>, pieces: &[&[u8]]) -> io::Result<Ve
         .rev()
         .map(|p| Bytes::copy_from_slice(p))
         .collect();
-    deliver(disk, letters, || Ok(pieces.pop()), || names.next(NOW))
+    let root = disk.within("/m".as_ref())?;
+    deliver(&*root, letters, || Ok(pieces.pop()), || names.next(NOW))
 }
 
 #[test]
@@ -133,7 +134,8 @@ fn a_message_that_cannot_be_read_leaves_nothing() {
     let names = Names::new("mx.test");
     let mut left = vec![Bytes::from_static(b"x: y\r\n\r\nz\r\n")];
     let content = || left.pop().map(Some).ok_or(io::Error::other("damaged"));
-    let result = deliver(&*disk, vec![letter("/m/a", "a@test")], content, || {
+    let root = (&*disk as &dyn Disk).within("/m".as_ref()).unwrap();
+    let result = deliver(&*root, vec![letter("/m/a", "a@test")], content, || {
         names.next(NOW)
     });
     assert!(result.is_err());

@@ -273,6 +273,17 @@ impl MaildirPath {
     pub fn of(&self, domain: &str, local: &str) -> PathBuf {
         PathBuf::from(self.0.replace("{domain}", domain).replace("{local}", local))
     }
+
+    /// The folder above everything that a name decides: delivery never leaves it.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        let fixed = self.0.split('{').next().unwrap_or_default();
+        let end = match fixed.len() == self.0.len() {
+            true => fixed.trim_end_matches('/').rfind('/'),
+            false => fixed.rfind('/'),
+        };
+        Path::new(fixed.get(..end.unwrap_or(0).max(1)).unwrap_or("/"))
+    }
 }
 
 impl Pattern {

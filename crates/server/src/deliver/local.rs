@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use posthaste_message::trace;
 use posthaste_smtp::reply::Reply;
-use posthaste_world::World;
 use posthaste_world::work::Pool;
+use posthaste_world::{Disk, World};
 
 use super::maildir::{self, Letter, Names, Put};
 use super::parcel::Parcel;
@@ -42,16 +42,19 @@ impl Local {
     pub async fn deliver(&self, route: &Route, parcel: &Parcel<'_>, attempted: &mut Attempted) {
         let mut letters = Vec::new();
         let mut expected = Vec::new();
+        // One destination is one domain, and a domain has one root.
+        let mut above = Path::new("/");
         for (index, recipient) in parcel.recipients() {
             match route.transport(&recipient.address) {
-                Transport::Maildir { folder, .. } if is_plain(&folder) => {
+                Transport::Maildir { root, folder, .. } if is_plain(&folder) => {
+                    above = root;
                     expected.push((*index, folder.clone()));
                     letters.push(letter(parcel, folder, recipient.address.to_string()));
                 }
                 _ => attempted.outcomes.push((*index, Outcome::no_mailbox())),
             }
         }
-        match self.put(letters, parcel).await {
+        match self.put(above, letters, parcel).await {
             Ok(results) => {
                 for ((index, folder), put) in expected.into_iter().zip(results) {
                     let outcome = outcome(&folder, put, &mut attempted.faults);
@@ -69,13 +72,23 @@ impl Local {
     }
 
     /// One job for the whole message: workers of the runtime never wait for a disk.
-    async fn put(&self, letters: Vec<Letter>, parcel: &Parcel<'_>) -> io::Result<Vec<Put>> {
+    async fn put(
+        &self,
+        root: &Path,
+        letters: Vec<Letter>,
+        parcel: &Parcel<'_>,
+    ) -> io::Result<Vec<Put>> {
+        let root = root.to_owned();
         let mut content = parcel.stored().content();
         let World { disk, clock, .. } = self.world.clone();
         let names = self.names.clone();
         let job = move || {
             let name = || names.next(clock.now());
-            maildir::deliver(&*disk, letters, || content.next_blocking(), name)
+            let content = || content.next_blocking();
+            match open_root(&*disk, &root) {
+                Ok(root) => maildir::deliver(&*root, letters, content, name),
+                Err(e) => Ok(letters.iter().map(|_| Put::Failed(again(&e))).collect()),
+            }
         };
         self.world
             .work
@@ -97,11 +110,34 @@ fn letter(parcel: &Parcel<'_>, folder: PathBuf, address: String) -> Letter {
     }
 }
 
-/// Whether a path can only lead down from the root.
+/// The folder above the mailboxes, which is made durably when it is missing.
+fn open_root<'a>(disk: &'a dyn Disk, root: &Path) -> io::Result<Box<dyn Disk + 'a>> {
+    match disk.within(root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    let is_missing = |path: &&Path| {
+        disk.sync_dir(path)
+            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    };
+    let missing: Vec<&Path> = root.ancestors().take_while(is_missing).collect();
+    disk.create_dir(root)?;
+    missing
+        .iter()
+        .filter_map(|made| made.parent())
+        .try_for_each(|above| disk.sync_dir(above))?;
+    disk.within(root)
+}
+
+/// The same failure for another letter.
+fn again(e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), e.to_string())
+}
+
+/// Whether a path can only lead down.
 fn is_plain(folder: &Path) -> bool {
     let mut parts = folder.components();
     folder.as_os_str().len() <= PATH_MAX
-        && parts.next() == Some(Component::RootDir)
         && parts.all(|part| matches!(part, Component::Normal(_)))
         && !folder.to_string_lossy().contains('\0')
 }

@@ -17,8 +17,6 @@ use posthaste_world::{Disk, Timestamp};
 
 /// Folders that are made when a mailbox lacks them.
 const FOLDERS: [&str; 3] = ["tmp", "new", "cur"];
-/// Folders above a mailbox that are made when they are missing.
-const PARENTS_MAX: usize = 8;
 /// Octets in which `Delivered-To:` is looked for; longer header blocks are not ours.
 const HEADER_MAX: usize = 256 * 1024;
 const DELIVERED_TO: &[u8] = b"delivered-to:";
@@ -26,7 +24,7 @@ const DELIVERED_TO: &[u8] = b"delivered-to:";
 /// One copy to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// The Maildir.
+    /// The Maildir, below the folder that holds all of them.
     pub folder: PathBuf,
     /// Whose it is, as `Delivered-To:` has it.
     pub address: String,
@@ -79,22 +77,23 @@ pub enum Put {
     Failed(io::Error),
 }
 
-/// Delivers `content` to every letter's mailbox; one result per letter, in order.
+/// Delivers `content` to every letter's mailbox below `root`; one result per letter, in order. No
+/// symbolic link below `root` is followed.
 ///
 /// # Errors
 /// When the content cannot be read; nothing was delivered then.
 pub fn deliver(
-    disk: &dyn Disk,
+    root: &dyn Disk,
     letters: Vec<Letter>,
     mut content: impl FnMut() -> io::Result<Option<Bytes>>,
     name: impl Fn() -> String,
 ) -> io::Result<Vec<Put>> {
     let top = Top::read(&mut content)?;
-    let mut copies: Vec<Result<Copy, Put>> = Vec::with_capacity(letters.len());
+    let mut copies: Vec<Result<Copy<'_>, Put>> = Vec::with_capacity(letters.len());
     for letter in letters {
         copies.push(match top.was_delivered_to(&letter.address) {
             true => Err(Put::Loops),
-            false => Copy::begin(disk, letter, name()).map_err(Put::Failed),
+            false => Copy::begin(root, letter, name()).map_err(Put::Failed),
         });
     }
     let mut lines = UnixLines::default();
@@ -107,17 +106,14 @@ pub fn deliver(
             Ok(Some(piece)) => piece,
             Ok(None) => break,
             Err(e) => {
-                copies
-                    .into_iter()
-                    .flatten()
-                    .for_each(|copy| copy.remove(disk));
+                copies.into_iter().flatten().for_each(|copy| copy.remove());
                 return Err(e);
             }
         };
-        append(disk, &mut copies, lines.convert(&piece));
+        append(&mut copies, lines.convert(&piece));
     }
-    append(disk, &mut copies, lines.rest());
-    let publish = |copy: Result<Copy, Put>| match copy.map(|copy| copy.publish(disk)) {
+    append(&mut copies, lines.rest());
+    let publish = |copy: Result<Copy<'_>, Put>| match copy.map(|copy| copy.publish()) {
         Ok(Ok(())) => Put::Done,
         Ok(Err(e)) => Put::Failed(e),
         Err(put) => put,
@@ -125,13 +121,13 @@ pub fn deliver(
     Ok(copies.into_iter().map(publish).collect())
 }
 
-fn append(disk: &dyn Disk, copies: &mut [Result<Copy, Put>], lines: &[u8]) {
+fn append(copies: &mut [Result<Copy<'_>, Put>], lines: &[u8]) {
     for slot in copies.iter_mut().filter(|_| !lines.is_empty()) {
         if let Ok(copy) = slot
             && let Err(e) = copy.append(lines)
             && let Ok(copy) = std::mem::replace(slot, Err(Put::Failed(e)))
         {
-            copy.remove(disk);
+            copy.remove();
         }
     }
 }
@@ -222,36 +218,47 @@ impl UnixLines {
 }
 
 /// A file that is being written.
-struct Copy {
+struct Copy<'a> {
+    mailbox: Box<dyn Disk + 'a>,
     file: Box<dyn File>,
-    folder: PathBuf,
     name: String,
     position: u64,
 }
 
-impl Copy {
-    fn begin(disk: &dyn Disk, letter: Letter, name: String) -> io::Result<Copy> {
-        let path = letter.folder.join("tmp").join(&name);
-        let file = match disk.open(&path, Open::CreateNew) {
+impl<'a> Copy<'a> {
+    fn begin(root: &'a dyn Disk, letter: Letter, name: String) -> io::Result<Copy<'a>> {
+        let tmp = Path::new("tmp").join(&name);
+        let begun = match Self::open(root, &letter.folder, &tmp) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                make_mailbox(disk, &letter.folder)?;
-                disk.open(&path, Open::CreateNew)?
+                make_mailbox(root, &letter.folder)?;
+                Self::open(root, &letter.folder, &tmp)?
             }
             opened => opened?,
         };
+        let (mailbox, file) = begun;
         let mut copy = Copy {
+            mailbox,
             file,
-            folder: letter.folder,
             name,
             position: 0,
         };
         match copy.append(letter.head.as_bytes()) {
             Ok(()) => Ok(copy),
             Err(e) => {
-                copy.remove(disk);
+                copy.remove();
                 Err(e)
             }
         }
+    }
+
+    fn open(
+        root: &'a dyn Disk,
+        folder: &Path,
+        tmp: &Path,
+    ) -> io::Result<(Box<dyn Disk + 'a>, Box<dyn File>)> {
+        let mailbox = root.within(folder)?;
+        let file = mailbox.open(tmp, Open::CreateNew)?;
+        Ok((mailbox, file))
     }
 
     fn append(&mut self, octets: &[u8]) -> io::Result<()> {
@@ -262,44 +269,37 @@ impl Copy {
 
     /// The order is the promise: the content is durable before the name in `new` is, and the name is
     /// durable before anybody is told.
-    fn publish(self, disk: &dyn Disk) -> io::Result<()> {
-        let new = self.folder.join("new");
-        let placed = self.file.sync().and_then(|()| {
-            disk.rename(
-                &self.folder.join("tmp").join(&self.name),
-                &new.join(&self.name),
-            )
-        });
+    fn publish(self) -> io::Result<()> {
+        let (tmp, new) = (
+            Path::new("tmp").join(&self.name),
+            Path::new("new").join(&self.name),
+        );
+        let placed = self
+            .file
+            .sync()
+            .and_then(|()| self.mailbox.rename(&tmp, &new));
         match placed {
-            Ok(()) => disk.sync_dir(&new),
+            Ok(()) => self.mailbox.sync_dir(Path::new("new")),
             Err(e) => {
-                self.remove(disk);
+                self.remove();
                 Err(e)
             }
         }
     }
 
     /// Removes the file from `tmp`. What cannot be removed stays for the mail program to clean up.
-    fn remove(self, disk: &dyn Disk) {
-        let _ = disk.remove(&self.folder.join("tmp").join(&self.name));
+    fn remove(self) {
+        let _ = self.mailbox.remove(&Path::new("tmp").join(&self.name));
     }
 }
 
-/// Makes a mailbox's folders, durable up to the first folder that was there before.
-fn make_mailbox(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
-    for above in folder.ancestors().take(PARENTS_MAX) {
-        match disk.sync_dir(above) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(above),
-            _ => break,
-        }
-    }
+/// Makes a mailbox's folders below `root`, durably.
+fn make_mailbox(root: &dyn Disk, folder: &Path) -> io::Result<()> {
     for name in FOLDERS {
-        disk.create_dir(&folder.join(name))?;
+        root.create_dir(&folder.join(name))?;
     }
-    disk.sync_dir(folder)?;
-    missing
-        .iter()
-        .filter_map(|made| made.parent())
-        .try_for_each(|above| disk.sync_dir(above))
+    // From the mailbox up to the root, whichever of them were there before.
+    folder
+        .ancestors()
+        .try_for_each(|above| root.sync_dir(above))
 }

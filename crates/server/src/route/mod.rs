@@ -10,7 +10,7 @@
 pub mod mx;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_smtp::Dialect;
@@ -39,7 +39,9 @@ pub struct NextHop {
 pub enum Transport<'a> {
     /// Into a mailbox of this machine.
     Maildir {
-        /// The Maildir's folder.
+        /// The folder above all mailboxes of the domain.
+        root: &'a Path,
+        /// The Maildir, below that.
         folder: PathBuf,
         /// Who owns its files; none for the server's own user.
         owner: Option<&'a str>,
@@ -86,10 +88,19 @@ impl Route {
     pub fn transport<'a>(&'a self, address: &'a Mailbox) -> Transport<'a> {
         match self.directory.route_for(address) {
             Way::Domain { domain, mailbox } => match &domain.deliver {
-                Deliver::Maildir(path) => Transport::Maildir {
-                    folder: path.of(domain.name.as_str(), mailbox),
-                    owner: domain.owner.as_deref(),
-                },
+                Deliver::Maildir(path) => {
+                    let folder = path.of(domain.name.as_str(), mailbox);
+                    let folder = folder
+                        .strip_prefix(path.root())
+                        .unwrap_or(&folder)
+                        .to_owned();
+                    let owner = domain.owner.as_deref();
+                    Transport::Maildir {
+                        root: path.root(),
+                        folder,
+                        owner,
+                    }
+                }
                 Deliver::Lmtp(server) => {
                     Transport::Servers(Dialect::Lmtp, std::slice::from_ref(server))
                 }

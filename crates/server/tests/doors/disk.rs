@@ -75,7 +75,7 @@ impl Files {
 
 fn note(state: &Mutex<State>, verb: &'static str, path: &Path) -> io::Result<()> {
     let mut state = state.lock().unwrap();
-    let path = path.display().to_string();
+    let path = path.components().collect::<PathBuf>().display().to_string();
     state.journal.push(format!("{verb} {path}"));
     match state
         .faults
