@@ -122,6 +122,8 @@ impl Peer {
         for archive in list(&archives)? {
             unpack(&archive, &tree)?;
         }
+        std::fs::remove_dir_all(&archives)
+            .map_err(|fault| format!("{}: {fault}", archives.display()))?;
         self.add_users(&tree)?;
         let stamp = std::fs::write(tree.join(STAMP), self.wanted());
         stamp.map_err(|fault| format!("{}: {fault}", tree.join(STAMP).display()))
