@@ -1,2 +1,32 @@
-//! Posthaste.
-fn main() {}
+//! The program `posthaste`: reads the command line and runs one command.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use posthaste::cli::{Cli, Command};
+use posthaste::fault::Fault;
+use posthaste::{commands, demo};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Serve => commands::serve(&cli.config),
+        Command::Check => return commands::check(&cli.config),
+        Command::Demo(options) => demo::run(options),
+        Command::Queue(options) => commands::queue(&cli.config, &options.verb),
+        Command::Send(options) => commands::send(&cli.config, options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            tell(&fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(fault: &Fault) {
+    // Nobody can be told when standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{fault}");
+}

@@ -1,0 +1,244 @@
+//! The command line's end of the control socket: asks, and prints the answer for people or programs.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use posthaste_world::net::Endpoint;
+use posthaste_world::{BoxStream, World};
+
+use super::wire::{self, Answer, Item, Request, Verb};
+use crate::cli;
+use crate::fault::Fault;
+
+/// Octets of a message sent in one frame.
+const PIECE: usize = 64 * 1024;
+
+/// Runs a verb of `posthaste queue` against the server whose data is in `data_dir`.
+///
+/// # Errors
+/// The server does not run, or does not do it.
+pub async fn queue(
+    world: &World,
+    data_dir: &Path,
+    verb: &cli::Verb,
+    out: &mut dyn Write,
+) -> Result<(), Fault> {
+    let (verb, filter, dry_run, json) = match verb {
+        cli::Verb::List(s) => (Verb::List, &s.filter, false, s.json),
+        cli::Verb::Count(s) => (Verb::Count, &s.filter, false, s.json),
+        cli::Verb::Show(s) => (Verb::Show, &s.filter, false, s.json),
+        cli::Verb::Hold(c) => (Verb::Hold, &c.filter, c.dry_run, c.json),
+        cli::Verb::Release(c) => (Verb::Release, &c.filter, c.dry_run, c.json),
+        cli::Verb::Retry(c) => (Verb::Retry, &c.filter, c.dry_run, c.json),
+        cli::Verb::Bounce(c) => (Verb::Bounce, &c.filter, c.dry_run, c.json),
+        cli::Verb::Delete(c) => (Verb::Delete, &c.filter, c.dry_run, c.json),
+    };
+    let doing = format!("posthaste queue {}", verb.name());
+    let request = Request::Queue {
+        verb,
+        filter: filter.clone(),
+        dry_run,
+    };
+    let mut stream = connect(world, data_dir).await?;
+    let asked = |e: io::Error| Fault::new(doing.clone(), e);
+    wire::write(&mut stream, &request).await.map_err(asked)?;
+    loop {
+        match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
+            Answer::Item(item) => {
+                let text = if json {
+                    json_line(&item)
+                } else {
+                    lines(&item, verb)
+                };
+                out.write_all(text.as_bytes()).map_err(asked)?;
+            }
+            Answer::Done(count) => {
+                let text = summary(verb, count, dry_run, json);
+                return out.write_all(text.as_bytes()).map_err(asked);
+            }
+            Answer::Failed(why) => return Err(Fault::new(doing, why)),
+            Answer::Queued(_) => return Err(Fault::new(doing, "an answer to another question")),
+        }
+    }
+}
+
+/// Hands the message on `input` to the server whose data is in `data_dir`; the queue id it got.
+///
+/// # Errors
+/// The server does not run, or does not take it.
+pub async fn send(
+    world: &World,
+    data_dir: &Path,
+    options: &cli::Send,
+    input: &mut dyn Read,
+) -> Result<String, Fault> {
+    let doing = "posthaste send";
+    let from = options.from.clone();
+    let request = Request::Send {
+        from,
+        recipients: options.recipients.clone(),
+    };
+    let mut octets = Vec::new();
+    input
+        .read_to_end(&mut octets)
+        .map_err(|e| Fault::new("reading standard input", e))?;
+    let mut stream = connect(world, data_dir).await?;
+    let asked = |e: io::Error| Fault::new(doing, e);
+    wire::write(&mut stream, &request).await.map_err(asked)?;
+    for piece in octets.chunks(PIECE) {
+        wire::write_octets(&mut stream, piece)
+            .await
+            .map_err(asked)?;
+    }
+    wire::write_octets(&mut stream, &[]).await.map_err(asked)?;
+    match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
+        Answer::Queued(id) => Ok(id),
+        Answer::Failed(why) => Err(Fault::new(doing, why)),
+        Answer::Item(_) | Answer::Done(_) => {
+            Err(Fault::new(doing, "an answer to another question"))
+        }
+    }
+}
+
+async fn connect(world: &World, data_dir: &Path) -> Result<BoxStream, Fault> {
+    let path = super::socket(data_dir);
+    let shown = path.display().to_string();
+    world
+        .net
+        .connect(&Endpoint::Unix(path), None)
+        .await
+        .map_err(|e| {
+            let fix = match e.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    "start the server: `posthaste serve`, with the same --config"
+                }
+                io::ErrorKind::PermissionDenied => "run this as root or as the server's user",
+                _ => "see whether the server runs",
+            };
+            Fault::new(format!("reaching the server at {shown}"), e).fix(fix)
+        })
+}
+
+fn json_line(item: &Item) -> String {
+    // An item is plain data: writing it as JSON cannot fail.
+    serde_json::to_string(item).unwrap_or_default() + "\n"
+}
+
+fn summary(verb: Verb, count: u64, dry_run: bool, json: bool) -> String {
+    match verb {
+        Verb::Count => format!("{count}\n"),
+        Verb::List | Verb::Show if json => String::new(),
+        Verb::List | Verb::Show if count == 0 => "no message\n".to_string(),
+        Verb::List | Verb::Show => String::new(),
+        _ if json => String::new(),
+        _ if dry_run => format!("{count} would be changed; nothing was\n"),
+        _ => format!("{count} changed\n"),
+    }
+}
+
+fn lines(item: &Item, verb: Verb) -> String {
+    if verb == Verb::Show {
+        shown(item)
+    } else {
+        listed(item)
+    }
+}
+
+/// One line a message, and one a recipient that waits for a reason.
+fn listed(item: &Item) -> String {
+    let mut text = format!(
+        "{}  {}  {:>9}  {}\n",
+        item.id,
+        item.arrived,
+        octets(item.size),
+        sender(item)
+    );
+    for recipient in &item.recipients {
+        text += &format!(
+            "    {:<8} {}",
+            recipient.state,
+            printable(&recipient.address)
+        );
+        let why = recipient
+            .destination_failure
+            .as_deref()
+            .unwrap_or(&recipient.last_reply);
+        if !why.is_empty() {
+            text += &format!(" ({})", printable(why));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Everything about a message, for people.
+fn shown(item: &Item) -> String {
+    let mut text = format!("message    {}\n", item.id);
+    text += &format!("from       {}\n", sender(item));
+    text += &format!("accepted   {} ({} ago)\n", item.arrived, ago(item.age_s));
+    text += &format!("expires    {}\n", item.expires);
+    text += &format!("size       {}\n", octets(item.size));
+    if !item.peer.is_empty() {
+        text += &format!("came from  {}\n", printable(&item.peer));
+    }
+    for recipient in &item.recipients {
+        text += &format!("\nto         {}\n", printable(&recipient.address));
+        if let Some(original) = &recipient.original {
+            text += &format!("given as   {}\n", printable(original));
+        }
+        text += &format!("state      {}\n", recipient.state);
+        text += &format!("goes by    {}\n", printable(&recipient.destination));
+        text += &format!("attempts   {}\n", recipient.attempts);
+        if !recipient.last_reply.is_empty() {
+            let host = if recipient.host.is_empty() {
+                "here"
+            } else {
+                &recipient.host
+            };
+            text += &format!(
+                "last reply {} [{}]\n",
+                printable(&recipient.last_reply),
+                printable(host)
+            );
+        }
+        if let Some(failure) = &recipient.destination_failure {
+            text += &format!(
+                "waits for  the destination, which failed: {}\n",
+                printable(failure)
+            );
+        }
+        if let Some(next) = &recipient.next {
+            text += &format!("next try   {next}\n");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn sender(item: &Item) -> String {
+    format!("<{}>", printable(&item.from))
+}
+
+/// Text of a peer, fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn octets(size: u64) -> String {
+    match size {
+        0..10_240 => format!("{size} B"),
+        10_240..10_485_760 => format!("{} KiB", size / 1024),
+        _ => format!("{} MiB", size / 1_048_576),
+    }
+}
+
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

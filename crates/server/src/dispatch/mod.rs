@@ -1,0 +1,348 @@
+//! Stage 5, dispatch: takes due work from the queue, has it attempted, and writes back what became
+//! of it.
+//!
+//! [`Dispatch::deliver`] is the delivery of the way of a message. A worker is a task for one
+//! destination; it delivers one message after the other over the same connection while there is
+//! work, then leaves the connection to the next worker for a moment. How many workers there are is
+//! the schedule's business.
+//!
+//! This module does **not** know where mail goes or how it is handed over.
+
+mod hands;
+mod record;
+mod unused;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use posthaste_queue::backoff::Intervals;
+use posthaste_queue::envelope::{LastReply, Progress, State};
+use posthaste_queue::schedule::{Purpose, Work};
+use posthaste_queue::spool::{NewMessage, Stored};
+use posthaste_queue::{self as queue, OperatorError, Queue, QueueId};
+use posthaste_world::World;
+
+use crate::deliver::{self, Attempted, Connection, Delivery, Fate, Outcome};
+use crate::report::Reports;
+use crate::shutdown::Shutdown;
+use crate::telemetry::Log;
+
+use hands::{Hands, Slot};
+use unused::Unused;
+
+/// Notices and expiries taken at once.
+const NOTICES_MAX: usize = 100;
+/// Longest sleep of the dispatcher; it also closes connections that nobody used again.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// The stages of delivery, as one configuration wires them.
+pub struct Stages {
+    /// Routes and transports.
+    pub delivery: Delivery,
+    /// Who is told of what.
+    pub reports: Reports,
+    /// When to try again.
+    pub intervals: Intervals,
+}
+
+/// The dispatcher.
+pub struct Dispatch {
+    world: World,
+    log: Arc<Log>,
+    queue: Arc<Queue>,
+    shutdown: Shutdown,
+    stages: RwLock<Arc<Stages>>,
+    unused: Unused,
+}
+
+impl Dispatch {
+    /// A dispatcher over `queue`.
+    #[must_use]
+    pub fn new(
+        world: World,
+        log: Arc<Log>,
+        queue: Arc<Queue>,
+        shutdown: Shutdown,
+        stages: Stages,
+    ) -> Arc<Self> {
+        let stages = RwLock::new(Arc::new(stages));
+        Arc::new(Dispatch {
+            world,
+            log,
+            queue,
+            shutdown,
+            stages,
+            unused: Unused::default(),
+        })
+    }
+
+    /// From now on new workers use these stages.
+    pub fn replace(&self, stages: Stages) {
+        *self.stages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stages);
+        self.close(self.unused.drain());
+    }
+
+    /// The stages that new workers use.
+    #[must_use]
+    pub fn stages(&self) -> Arc<Stages> {
+        self.stages
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Starts workers for what is due, until the server stops.
+    pub async fn run(self: Arc<Self>) {
+        while !self.shutdown.is_stopping() {
+            let changed = self.queue.changed();
+            for destination in self.queue.ready() {
+                self.start_worker(Slot::new(&self.queue, destination));
+            }
+            for work in self.queue.notices(NOTICES_MAX) {
+                self.start_notice(Hands::new(&self.queue, work));
+            }
+            self.close(self.unused.stale(self.world.clock.elapsed()));
+            let wait = self
+                .queue
+                .next_due()
+                .map(|due| due.since(self.world.clock.now()));
+            tokio::select! {
+                biased;
+                () = self.shutdown.stopping() => {}
+                () = changed => {}
+                () = self.world.clock.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)) => {}
+            }
+        }
+        self.close(self.unused.drain());
+    }
+
+    fn start_worker(self: &Arc<Self>, slot: Slot) {
+        let (dispatch, busy) = (self.clone(), self.shutdown.busy());
+        let worker = async move {
+            dispatch.serve(slot.destination()).await;
+            drop((slot, busy));
+        };
+        self.world.work.spawn("worker", Box::pin(worker));
+    }
+
+    /// One worker: all that is due for a destination, one message after the other.
+    async fn serve(&self, destination: &Arc<str>) {
+        let stages = self.stages();
+        let mut connection = self.unused.take(destination, self.world.clock.elapsed());
+        while !self.shutdown.is_stopping()
+            && let Some(work) = self.queue.take(destination)
+        {
+            let hands = Hands::new(&self.queue, work);
+            self.deliver(hands, &stages, &mut connection).await;
+        }
+        if let Some(connection) = connection {
+            self.close(
+                self.unused
+                    .keep(destination, connection)
+                    .into_iter()
+                    .collect(),
+            );
+        }
+    }
+
+    /// The delivery of one message to one destination.
+    async fn deliver(&self, hands: Hands, stages: &Stages, connection: &mut Option<Connection>) {
+        let Some(work) = hands.work() else { return };
+        let begun = self.world.clock.elapsed();
+        let stored = match self.queue.read(work.id).await {
+            Ok(stored) => stored,
+            Err(fault) => {
+                return self
+                    .log
+                    .fault(&format!("reading message {}", work.id), &fault);
+            }
+        };
+        let attempted = deliver::attempt(work, &stored, &stages.delivery, connection).await;
+        let outcomes = self.outcomes(&stored, &attempted, stages);
+        let reports = stages.reports.due(&stored, &attempted.outcomes).await;
+        self.note_destination(work, &attempted);
+        self.record_attempt(work, &attempted, begun);
+        self.record_outcomes(&stored, &attempted.outcomes, &outcomes);
+        self.settle(hands, outcomes, reports).await;
+    }
+
+    /// Makes the outcomes and the reports they owe durable, together.
+    async fn settle(&self, hands: Hands, outcomes: Vec<queue::Outcome>, reports: Vec<NewMessage>) {
+        let Some(work) = hands.give() else { return };
+        let id = work.id;
+        self.record_reports(id, &reports);
+        if let Err(fault) = self.queue.settle(work, outcomes, reports).await {
+            self.log
+                .fault(&format!("recording the outcome of message {id}"), &fault);
+        }
+    }
+
+    /// What an attempt means for each recipient's future.
+    fn outcomes(
+        &self,
+        stored: &Stored,
+        attempted: &Attempted,
+        stages: &Stages,
+    ) -> Vec<queue::Outcome> {
+        let now = self.world.clock.now();
+        let tried = attempted
+            .outcomes
+            .iter()
+            .filter_map(|(recipient, outcome)| {
+                let mut progress = progress_of(stored, *recipient)?;
+                progress.attempts = progress.attempts.saturating_add(1);
+                let wait = match attempted.destination_failed {
+                    Some(_) => Duration::ZERO, // the destination's own interval decides
+                    None => stages.intervals.after(progress.attempts),
+                };
+                progress.not_before = now + wait;
+                self.advance(&mut progress, outcome);
+                Some(queue::Outcome {
+                    recipient: *recipient,
+                    progress,
+                    destination: None,
+                })
+            });
+        let moved = attempted.moved.iter().filter_map(|(recipient, key)| {
+            let progress = progress_of(stored, *recipient)?;
+            let destination = Some(key.clone());
+            Some(queue::Outcome {
+                recipient: *recipient,
+                progress,
+                destination,
+            })
+        });
+        let held = attempted.held.iter().filter_map(|recipient| {
+            let progress = Progress {
+                held: true,
+                ..progress_of(stored, *recipient)?
+            };
+            Some(queue::Outcome {
+                recipient: *recipient,
+                progress,
+                destination: None,
+            })
+        });
+        tried.chain(moved).chain(held).collect()
+    }
+
+    fn advance(&self, progress: &mut Progress, outcome: &Outcome) {
+        progress.state = match outcome.fate {
+            Fate::Delivered | Fate::Relayed => State::Delivered,
+            Fate::Deferred | Fate::Delayed => State::Queued,
+            Fate::Failed => State::Failed,
+            Fate::Expired => State::Expired,
+        };
+        progress.last = Some(LastReply {
+            at: self.world.clock.now(),
+            host: outcome.host.clone().filter(|_| outcome.remote),
+            reply: outcome.reply.clone(),
+        });
+    }
+
+    fn note_destination(&self, work: &Work, attempted: &Attempted) {
+        match &attempted.destination_failed {
+            Some(reason) => self.queue.destination_failed(&work.destination, reason),
+            None if attempted.outcomes.is_empty() => {}
+            None => self.queue.destination_ok(&work.destination),
+        }
+    }
+
+    fn start_notice(self: &Arc<Self>, hands: Hands) {
+        let (dispatch, busy) = (self.clone(), self.shutdown.busy());
+        let notice = async move {
+            dispatch.notice(hands).await;
+            drop(busy);
+        };
+        self.world.work.spawn("notice", Box::pin(notice));
+    }
+
+    /// A message that is late, or too old: its sender is told, and if it is too old it ends.
+    async fn notice(&self, hands: Hands) {
+        let Some(work) = hands.work() else { return };
+        let stored = match self.queue.read(work.id).await {
+            Ok(stored) => stored,
+            Err(fault) => {
+                return self
+                    .log
+                    .fault(&format!("reading message {}", work.id), &fault);
+            }
+        };
+        let expires = work.purpose == Purpose::Expiry;
+        let stages = self.stages();
+        let failure = self
+            .queue
+            .destination(&work.destination)
+            .and_then(|d| d.failure);
+        let reason = failure.as_ref().map(|f| &*f.reason);
+        let open = stored
+            .envelope()
+            .open()
+            .filter(|(index, _)| work.recipients.contains(index));
+        let late: Vec<_> = open
+            .map(|(index, recipient)| (index, stages.reports.late(recipient, expires, reason)))
+            .collect();
+        let reports = stages.reports.due(&stored, &late).await;
+        let next = late.iter().filter_map(|(recipient, outcome)| {
+            let mut progress = progress_of(&stored, *recipient)?;
+            if expires {
+                self.advance(&mut progress, outcome);
+            } else {
+                progress.noticed = true;
+            }
+            Some(queue::Outcome {
+                recipient: *recipient,
+                progress,
+                destination: None,
+            })
+        });
+        let next: Vec<_> = next.collect();
+        self.record_outcomes(&stored, &late, &next);
+        self.settle(hands, next, reports).await;
+    }
+
+    /// Gives a message up for the operator: the reverse-path gets a report.
+    ///
+    /// # Errors
+    /// The message is not there, is being attempted, or the disk fails.
+    pub async fn bounce(&self, id: QueueId) -> Result<(), OperatorError> {
+        let hands = Hands::new(&self.queue, self.queue.claim(id)?);
+        let stored = self.queue.read(id).await?;
+        let stages = self.stages();
+        let open = stored.envelope().open();
+        let given_up: Vec<_> = open
+            .map(|(index, _)| (index, Outcome::returned()))
+            .collect();
+        let reports = stages.reports.due(&stored, &given_up).await;
+        let next = given_up.iter().filter_map(|(recipient, outcome)| {
+            let mut progress = progress_of(&stored, *recipient)?;
+            self.advance(&mut progress, outcome);
+            Some(queue::Outcome {
+                recipient: *recipient,
+                progress,
+                destination: None,
+            })
+        });
+        let next: Vec<_> = next.collect();
+        self.record_outcomes(&stored, &given_up, &next);
+        self.record_reports(id, &reports);
+        match hands.give() {
+            Some(work) => Ok(self.queue.settle(work, next, reports).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Says goodbye on connections, in the background.
+    fn close(&self, connections: Vec<Connection>) {
+        for connection in connections {
+            self.world
+                .work
+                .spawn("goodbye", Box::pin(connection.close()));
+        }
+    }
+}
+
+fn progress_of(stored: &Stored, recipient: u32) -> Option<Progress> {
+    let index = usize::try_from(recipient).ok()?;
+    Some(stored.envelope().recipients.get(index)?.progress.clone())
+}

@@ -1,0 +1,98 @@
+//! Stage 4, policy: may this peer do this?
+//!
+//! Each step returns a value: a reply, or what a recipient leads to. It keeps the third promise:
+//! relaying needs a named network (later: AUTH) or a domain that is ours, and a route never grants it.
+//!
+//! This module does **not** write to the peer, log, or look anything up outside of memory.
+
+use std::sync::Arc;
+
+use posthaste_message::header::{Facts, MAX_RECEIVED};
+use posthaste_smtp::address::{ForwardPath, Mailbox};
+use posthaste_smtp::reply::Reply;
+use posthaste_world::net::Endpoint;
+
+use crate::config::Networks;
+use crate::lookup::{Directory, Final, Resolution};
+
+/// What decides for a reception.
+pub struct Policy {
+    directory: Arc<Directory>,
+    relay_networks: Networks,
+    greeting: Reply,
+}
+
+impl Policy {
+    /// The policy of a configuration.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, relay_networks: Networks, hostname: &str) -> Self {
+        let greeting = Reply::plain(220, format!("{hostname} ESMTP Posthaste"));
+        Policy {
+            directory,
+            relay_networks,
+            greeting,
+        }
+    }
+
+    /// The greeting.
+    #[must_use]
+    pub fn connect(&self) -> Reply {
+        self.greeting.clone()
+    }
+
+    /// Whom a forward-path leads to, or why nobody (RFC 5321 §3.3).
+    ///
+    /// # Errors
+    /// The refusal, with `id` in it so that the peer's operator and ours speak of the same thing.
+    pub fn recipient(
+        &self,
+        peer: &Endpoint,
+        path: &ForwardPath,
+        id: &str,
+    ) -> Result<Vec<Final>, Reply> {
+        match self.directory.resolve(path) {
+            Resolution::Local(finals) => Ok(finals),
+            Resolution::Unknown => Err(Reply::new(
+                550,
+                (5, 1, 1),
+                format!("{path}: no such mailbox here [{id}]"),
+            )),
+            Resolution::Broken(why) => Err(Reply::new(
+                451,
+                (4, 2, 4),
+                format!("{path}: its alias cannot be expanded: {why} [{id}]"),
+            )),
+            Resolution::NotOurs(mailbox) => self.relay(peer, mailbox, id),
+        }
+    }
+
+    fn relay(&self, peer: &Endpoint, mailbox: Mailbox, id: &str) -> Result<Vec<Final>, Reply> {
+        if peer.ip().is_some_and(|ip| self.relay_networks.contain(ip)) {
+            return Ok(vec![Final {
+                address: mailbox,
+                alias: None,
+                hold: false,
+            }]);
+        }
+        let text = format!("<{mailbox}>: relaying is not permitted for you here [{id}]");
+        Err(Reply::new(550, (5, 7, 1), text))
+    }
+
+    /// Whether a message may be queued, by what its header block says.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn message(&self, facts: &Facts, id: &str) -> Result<(), Reply> {
+        if facts.loops() {
+            let text = format!(
+                "the message went through more than {MAX_RECEIVED} hosts: it loops (RFC 5321 section 6.3) [{id}]"
+            );
+            return Err(Reply::new(554, (5, 4, 6), text));
+        }
+        if let Some(excess) = facts.excess {
+            let text = format!("the header block is too large ({excess:?}) [{id}]");
+            return Err(Reply::new(552, (5, 3, 4), text));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Privileges: a server that starts as root binds its ports, then becomes an ordinary user.
+//!
+//! Started as an ordinary user it stays that user. Without the configured default user on the
+//! machine it stays root, and `check` says so. It does **not** write mail for other users.
+
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid};
+use posthaste_world::Disk;
+use posthaste_world::real::process::{self, User};
+
+use crate::config::{Config, DEFAULT_USER};
+use crate::fault::Fault;
+
+/// Whom the server is going to be.
+pub struct Rights(Option<User>);
+
+impl Rights {
+    /// Finds out whom `config` wants the server to be.
+    ///
+    /// # Errors
+    /// A user that is named, but not there.
+    pub fn find(config: &Config) -> Result<Self, Fault> {
+        if !process::is_root() {
+            return Ok(Rights(None));
+        }
+        let name = config.user.as_deref().unwrap_or(DEFAULT_USER);
+        let found =
+            User::named(name).map_err(|e| Fault::new(format!("looking up the user {name}"), e))?;
+        match (found, &config.user) {
+            (Some(user), _) => Ok(Rights(Some(user))),
+            (None, None) => Ok(Rights(None)),
+            (None, Some(_)) => Err(Fault::new(
+                "becoming an ordinary user",
+                format!("there is no user {name}"),
+            )
+            .fix(format!(
+                "run `useradd --system --shell /usr/sbin/nologin {name}`, or set `user`"
+            ))),
+        }
+    }
+
+    /// Becomes that user for good.
+    ///
+    /// # Errors
+    /// The system does not let us; the server must not run then.
+    pub fn take(&self) -> Result<(), Fault> {
+        let Some(user) = &self.0 else { return Ok(()) };
+        process::become_user(user)
+            .map_err(|e| Fault::new(format!("becoming the user {}", user.name), e))
+    }
+}
+
+/// Makes the folder of spool and state, for the user that the server is going to be.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_data_dir(rights: &Rights, path: &Path, disk: &dyn Disk) -> Result<(), Fault> {
+    let doing = || format!("making the folder {}", path.display());
+    if disk.list(path).is_ok() {
+        return Ok(());
+    }
+    disk.create_dir(path).map_err(|e| {
+        Fault::new(doing(), e).fix("change `data_dir`, or let the server's user write there")
+    })?;
+    match &rights.0 {
+        Some(user) => {
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            nix::unistd::chown(path, Some(uid), Some(gid)).map_err(|e| Fault::new(doing(), e))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,163 @@
+//! One connection: moves octets between a peer's stream and a session, and owns its patience.
+//!
+//! It does **not** know the protocol: what the octets mean is the session's business.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use posthaste_smtp::reply::Reply;
+use posthaste_smtp::server::{Closed, Session};
+use posthaste_world::net::Endpoint;
+use posthaste_world::{BoxStream, Timer};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use crate::shutdown::Shutdown;
+
+/// How long a peer may take to accept our replies. A peer that never reads holds nothing for longer.
+const WRITE_TIME: Duration = Duration::from_secs(60);
+
+/// Why a connection ended without the session's consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disconnect {
+    /// The peer closed or reset it.
+    Lost,
+    /// The peer was silent for longer than the session's patience.
+    Timeout,
+}
+
+/// A peer's stream and what it takes to serve it.
+pub struct Connection {
+    stream: BoxStream,
+    timer: Box<dyn Timer>,
+    peer: Endpoint,
+    shutdown: Shutdown,
+}
+
+impl Connection {
+    /// Takes over an accepted stream.
+    #[must_use]
+    pub fn new(
+        stream: BoxStream,
+        timer: Box<dyn Timer>,
+        peer: Endpoint,
+        shutdown: Shutdown,
+    ) -> Self {
+        Connection {
+            stream,
+            timer,
+            peer,
+            shutdown,
+        }
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> &Endpoint {
+        &self.peer
+    }
+
+    /// Sends the replies that are ready, in one write where the kernel takes them at once, then
+    /// waits for input. A peer that closes its end is told to the session, and so is a stop of the
+    /// server between two transactions, so that both end in order.
+    ///
+    /// # Errors
+    /// The connection is lost, or the peer's time is up.
+    pub async fn exchange(&mut self, session: &mut Session) -> Result<(), Disconnect> {
+        self.flush(session).await?;
+        self.timer.set(session.patience());
+        let shutdown = self.shutdown.clone();
+        let mut stopping = std::pin::pin!(shutdown.stopping());
+        let mut listens = !session.in_transaction();
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = self.poll_read(cx, session) {
+                return Poll::Ready(done);
+            }
+            if listens && stopping.as_mut().poll(cx).is_ready() {
+                listens = false;
+                let reply = Reply::shutting_down(&session.settings().hostname);
+                session.close(reply);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Says the last replies and ends; `end` is how the dialogue ended.
+    ///
+    /// # Errors
+    /// The connection was lost, or the peer's time was up.
+    pub async fn farewell(
+        &mut self,
+        session: &mut Session,
+        end: Result<Closed, Disconnect>,
+    ) -> Result<Closed, Disconnect> {
+        if end == Err(Disconnect::Lost) {
+            return end;
+        }
+        if end == Err(Disconnect::Timeout) {
+            let reply = Reply::timed_out(&session.settings().hostname);
+            session.close(reply);
+        }
+        let said = self.flush(session).await;
+        // The peer may have closed already; there is nothing left to lose.
+        let _ = poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
+        end.and_then(|end| said.map(|()| end))
+    }
+
+    async fn flush(&mut self, session: &mut Session) -> Result<(), Disconnect> {
+        if session.output().is_empty() {
+            return Ok(());
+        }
+        self.timer.set(WRITE_TIME);
+        poll_fn(|cx| self.poll_flush(cx, session)).await
+    }
+
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<Result<(), Disconnect>> {
+        while !session.output().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, session.output()) {
+                Poll::Ready(Ok(n)) if n > 0 => session.wrote(n),
+                Poll::Ready(_) => return Poll::Ready(Err(Disconnect::Lost)),
+                Poll::Pending => {
+                    return self
+                        .timer
+                        .poll_expired(cx)
+                        .map(|()| Err(Disconnect::Timeout));
+                }
+            }
+        }
+        Pin::new(&mut self.stream)
+            .poll_flush(cx)
+            .map_err(|_| Disconnect::Lost)
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<Result<(), Disconnect>> {
+        let mut room = ReadBuf::new(session.input_space());
+        match Pin::new(&mut self.stream).poll_read(cx, &mut room) {
+            Poll::Ready(Ok(())) => {
+                let n = room.filled().len();
+                if n == 0 {
+                    session.peer_closed();
+                } else {
+                    session.input_filled(n);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Disconnect::Lost)),
+            Poll::Pending => self
+                .timer
+                .poll_expired(cx)
+                .map(|()| Err(Disconnect::Timeout)),
+        }
+    }
+}

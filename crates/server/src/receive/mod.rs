@@ -1,0 +1,122 @@
+//! Stage 2, receive: one peer's dialogue, from its greeting to its end.
+//!
+//! [`serve`] is the reception of the way of a message: it asks the session what the peer wants, asks
+//! the other stages for the answer, and hands it back. [`accept`] is everything between the final
+//! dot and its reply. Octets and time are [`connection`]'s, what a transaction has gathered is
+//! [`transaction`]'s, what the log is told is [`visit`]'s.
+//!
+//! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
+
+pub mod connection;
+pub mod transaction;
+pub mod visit;
+
+use std::sync::Arc;
+
+use posthaste_queue::Queue;
+use posthaste_smtp::reply::Reply;
+use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
+use posthaste_world::net::Endpoint;
+use posthaste_world::{BoxStream, World};
+
+use crate::config::Service;
+use crate::policy::Policy;
+use crate::shutdown::Shutdown;
+use crate::telemetry::Log;
+
+use connection::{Connection, Disconnect};
+use transaction::{Received, Transaction};
+use visit::Visit;
+
+/// A connection that was just accepted.
+pub struct Arrival {
+    /// The stream.
+    pub stream: BoxStream,
+    /// The other end.
+    pub peer: Endpoint,
+    /// What the listener serves.
+    pub service: Service,
+    /// The connection's number since start-up.
+    pub number: u64,
+}
+
+/// The stages of reception, as one configuration wires them.
+pub struct Reception {
+    /// The outside.
+    pub world: World,
+    /// Records.
+    pub log: Arc<Log>,
+    /// How sessions behave.
+    pub settings: Arc<server::Settings>,
+    /// Who may do what.
+    pub policy: Policy,
+    /// Where messages are kept.
+    pub queue: Arc<Queue>,
+    /// Whether the server stops.
+    pub shutdown: Shutdown,
+}
+
+/// Serves one peer until its connection ends, and records how it went.
+pub async fn serve(arrival: Arrival, stages: &Reception) {
+    let mut visit = Visit::new(&arrival, stages);
+    let timer = stages.world.clock.timer();
+    let mut connection =
+        Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
+    let end = converse(&mut connection, stages, &mut visit).await;
+    visit.ended(&end, stages);
+}
+
+/// The dialogue: every question of the session is answered by the stage that knows.
+async fn converse(
+    connection: &mut Connection,
+    stages: &Reception,
+    visit: &mut Visit,
+) -> Result<Closed, Disconnect> {
+    let mut session = Session::new(stages.settings.clone());
+    let mut transaction = Transaction::none();
+    let end = loop {
+        if session.wants_input()
+            && let Err(end) = connection.exchange(&mut session).await
+        {
+            break Err(end);
+        }
+        match session.next() {
+            None => {}
+            Some(Event::Connected) => session.answer(stages.policy.connect()),
+            Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
+            Some(Event::Mail(mail)) => session.answer(transaction.begin(mail, visit, stages)),
+            Some(Event::Rcpt(rcpt)) => session.answer(transaction.add(&rcpt, visit, stages)),
+            Some(Event::Data) => session.answer(transaction.open_draft(stages)),
+            Some(Event::Body(octets)) => transaction.write(octets).await,
+            Some(Event::HeadersEnd) => {}
+            Some(Event::EndOfData) => {
+                let answer = accept(transaction.take(), stages, visit).await;
+                session.answer_data(answer);
+            }
+            Some(Event::Reset(why)) => visit.reset(transaction.take(), &why, stages),
+            Some(Event::Closed(end)) => break Ok(end),
+        }
+    };
+    visit.lost(transaction.take(), stages);
+    connection.farewell(&mut session, end).await
+}
+
+/// Everything between the final dot and the reply to it.
+async fn accept(
+    received: Option<Received>,
+    stages: &Reception,
+    visit: &mut Visit,
+) -> Result<Accepted, Reply> {
+    let Some(mut received) = received else {
+        return Err(Reply::local_error());
+    };
+    let answer = match stages.policy.message(received.facts(), &received.id_text) {
+        Err(refusal) => Err(refusal),
+        Ok(()) => match received.commit(visit, stages).await {
+            Ok(receipt) => Ok(receipt.accepted()), // the only way to build this 250
+            Err(fault) => Err(visit.not_kept(fault, &received, stages)),
+        },
+    };
+    visit.answered(&received, &answer, stages);
+    answer
+}

@@ -1,0 +1,242 @@
+//! What a transaction has gathered, from MAIL to the end of its data.
+//!
+//! A [`Transaction`] is the open one of a connection, or none. At the final dot it becomes
+//! [`Received`], which [`accept`](super::accept) commits: there the envelope is made, our
+//! `Received:` field is put on top, and the octets are handed to the queue. This module does **not**
+//! judge anything: policy does.
+
+use posthaste_message::header::{Facts, Scan};
+use posthaste_message::received;
+use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient};
+use posthaste_queue::spool::{Draft, Prelude, WriteError};
+use posthaste_queue::{QueueId, Receipt};
+use posthaste_smtp::address::ForwardPath;
+use posthaste_smtp::reply::Reply;
+use posthaste_smtp::server::{Mail, Rcpt};
+
+use super::Reception;
+use super::visit::Visit;
+use crate::lookup::Final;
+use crate::telemetry::Refused;
+
+/// Refused recipients that a record names; the rest of a flood adds nothing.
+const REFUSED_NAMED: usize = 20;
+
+/// The open transaction of a connection, or none.
+pub struct Transaction(Option<Received>);
+
+/// What a transaction has received.
+pub struct Received {
+    /// The queue id, which is the transaction id.
+    pub id: QueueId,
+    /// Its text, as it stands in replies and records.
+    pub id_text: String,
+    /// MAIL FROM.
+    pub mail: Mail,
+    /// Recipients accepted at RCPT, as they were given.
+    pub to: Vec<String>,
+    /// Recipients refused at RCPT.
+    pub refused: Vec<Refused>,
+    recipients: Vec<Meant>,
+    draft: Option<Draft>,
+    scan: Scan,
+    fault: Option<WriteError>,
+}
+
+/// A recipient as given, and whom it means.
+struct Meant {
+    original: ForwardPath,
+    finals: Vec<Final>,
+}
+
+impl Transaction {
+    /// No transaction.
+    #[must_use]
+    pub fn none() -> Self {
+        Transaction(None)
+    }
+
+    /// MAIL: begins one.
+    pub fn begin(&mut self, mail: Mail, visit: &mut Visit, stages: &Reception) -> Reply {
+        visit.transactions += 1;
+        let id = QueueId::new(stages.world.clock.now(), &*stages.world.random);
+        let id_text = id.to_string();
+        if stages.queue.is_full() {
+            return WriteError::Full.reply();
+        }
+        let reply = Reply::new(250, (2, 1, 0), format!("sender accepted [{id_text}]"));
+        self.0 = Some(Received {
+            id,
+            id_text,
+            mail,
+            to: Vec::new(),
+            refused: Vec::new(),
+            recipients: Vec::new(),
+            draft: None,
+            scan: Scan::new(),
+            fault: None,
+        });
+        reply
+    }
+
+    /// RCPT: adds a recipient, if policy lets it in.
+    pub fn add(&mut self, rcpt: &Rcpt, visit: &Visit, stages: &Reception) -> Reply {
+        let Some(received) = &mut self.0 else {
+            return Reply::local_error();
+        };
+        let path = &rcpt.forward_path;
+        match stages
+            .policy
+            .recipient(&visit.peer, path, &received.id_text)
+        {
+            Ok(finals) => {
+                received.to.push(path.to_string());
+                received.recipients.push(Meant {
+                    original: path.clone(),
+                    finals,
+                });
+                Reply::new(250, (2, 1, 5), "recipient accepted")
+            }
+            Err(refusal) => {
+                if received.refused.len() < REFUSED_NAMED {
+                    let reply = refusal.to_string();
+                    received.refused.push(Refused {
+                        to: path.to_string(),
+                        reply,
+                    });
+                }
+                refusal
+            }
+        }
+    }
+
+    /// DATA: makes a draft for what follows.
+    pub fn open_draft(&mut self, stages: &Reception) -> Reply {
+        let Some(received) = &mut self.0 else {
+            return Reply::local_error();
+        };
+        received.draft = Some(stages.queue.draft());
+        Reply::plain(354, format!("end with CRLF.CRLF [{}]", received.id_text))
+    }
+
+    /// Octets of the message. A disk that fails or is full is told at the dot.
+    pub async fn write(&mut self, octets: &[u8]) {
+        let Some(received) = &mut self.0 else { return };
+        received.scan.push(octets);
+        if received.fault.is_none()
+            && let Some(draft) = &mut received.draft
+            && let Err(fault) = draft.write(octets).await
+        {
+            received.fault = Some(fault);
+            received.draft = None;
+        }
+    }
+
+    /// The transaction, which is over now.
+    pub fn take(&mut self) -> Option<Received> {
+        self.0.take()
+    }
+}
+
+impl Received {
+    /// What the header block and the lines say.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.scan.facts()
+    }
+
+    /// Makes it durable: envelope, trace field and octets in one change of the queue.
+    ///
+    /// # Errors
+    /// Nothing of it is kept, and the peer must be told so.
+    pub async fn commit(
+        &mut self,
+        visit: &Visit,
+        stages: &Reception,
+    ) -> Result<Receipt, WriteError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let Some(draft) = self.draft.take() else {
+            return Err(WriteError::Failed);
+        };
+        let arrived = stages.world.clock.now();
+        let envelope = self.envelope(arrived, visit);
+        let trace = self.received_field(arrived, visit, stages).into_bytes();
+        stages
+            .queue
+            .commit(draft, envelope, Prelude::trace(trace))
+            .await
+    }
+
+    fn envelope(&self, arrived: posthaste_world::Timestamp, visit: &Visit) -> Envelope {
+        let facts = self.scan.facts();
+        let content = ContentFacts {
+            size: facts.size,
+            eight_bit: facts.eight_bit(),
+            utf8_headers: facts.utf8_header,
+            longest_line: facts.longest_line,
+        };
+        let mut message = Message::ours(arrived, content);
+        message.reverse_path = self.mail.reverse_path.clone();
+        message.body = self.mail.body;
+        message.smtp_utf8 = self.mail.smtp_utf8;
+        message.listener = visit.service.name().into();
+        message.peer = visit.peer_text.as_str().into();
+        message.hello = visit.hello.as_str().into();
+        Envelope {
+            id: self.id,
+            message,
+            recipients: self.recipients(),
+        }
+    }
+
+    /// Everybody whom the recipients mean, each address once (RFC 5321 §3.9 asks for no duplicates
+    /// where a recipient stands in several lists).
+    fn recipients(&self) -> Vec<Recipient> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut recipients = Vec::new();
+        for meant in &self.recipients {
+            for target in meant
+                .finals
+                .iter()
+                .filter(|f| seen.insert(f.address.clone()))
+            {
+                let mut recipient = Recipient::new(target.address.clone());
+                if meant.original.mailbox() != Some(&target.address) {
+                    recipient.original = Some(meant.original.clone());
+                }
+                recipient.alias = target.alias.clone();
+                recipient.progress.held = target.hold;
+                recipients.push(recipient);
+            }
+        }
+        recipients
+    }
+
+    fn received_field(
+        &self,
+        arrived: posthaste_world::Timestamp,
+        visit: &Visit,
+        stages: &Reception,
+    ) -> String {
+        let only = match self.recipients.as_slice() {
+            [one] => one.original.mailbox().map(ToString::to_string),
+            _ => None,
+        };
+        let field = received::Received {
+            hello: &visit.hello,
+            peer: visit.peer.ip(),
+            reverse_name: None,
+            by: &stages.settings.hostname,
+            protocol: visit.protocol,
+            tls: None,
+            authenticated: false,
+            utf8: self.mail.smtp_utf8,
+            id: &self.id_text,
+            recipient: only.as_deref(),
+            unix_s: arrived.as_secs(),
+        };
+        field.render()
+    }
+}

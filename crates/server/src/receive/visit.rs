@@ -1,0 +1,146 @@
+//! One connection's story: who came, what it did, how it ended. Makes the records of reception.
+//!
+//! It does **not** influence what happens.
+
+use std::time::Duration;
+
+use posthaste_message::received::Protocol;
+use posthaste_queue::spool::WriteError;
+use posthaste_smtp::reply::Reply;
+use posthaste_smtp::server::{Accepted, Closed, Hello, Reset};
+use posthaste_world::net::Endpoint;
+
+use super::connection::Disconnect;
+use super::transaction::Received;
+use super::{Arrival, Reception};
+use crate::config::Service;
+use crate::telemetry::{Event, clean};
+
+/// One connection's story.
+pub struct Visit {
+    /// The other end.
+    pub peer: Endpoint,
+    /// Its text, for records and the envelope.
+    pub peer_text: String,
+    /// What it reached.
+    pub service: Service,
+    /// What it called itself; empty before EHLO or HELO.
+    pub hello: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Transactions begun.
+    pub transactions: u32,
+    accepted: u32,
+    number: u64,
+    begun: Duration,
+}
+
+impl Visit {
+    /// A connection that has just come.
+    #[must_use]
+    pub fn new(arrival: &Arrival, stages: &Reception) -> Self {
+        Visit {
+            peer: arrival.peer.clone(),
+            peer_text: arrival.peer.to_string(),
+            service: arrival.service,
+            hello: String::new(),
+            protocol: Protocol::Smtp,
+            transactions: 0,
+            accepted: 0,
+            number: arrival.number,
+            begun: stages.world.clock.elapsed(),
+        }
+    }
+
+    /// EHLO or HELO: notes the name. A name that is no domain is taken too (RFC 5321 §4.1.4).
+    pub fn greet(&mut self, hello: Hello) -> Reply {
+        self.protocol = if hello.extended {
+            Protocol::Esmtp
+        } else {
+            Protocol::Smtp
+        };
+        self.hello = hello.name.into();
+        Reply::plain(250, "")
+    }
+
+    /// The end of data was answered.
+    pub fn answered(
+        &mut self,
+        received: &Received,
+        answer: &Result<Accepted, Reply>,
+        stages: &Reception,
+    ) {
+        let (result, reply) = match answer {
+            Ok(accepted) => ("accepted", accepted.reply()),
+            Err(reply) if reply.is_transient() => ("deferred", reply),
+            Err(reply) => ("refused", reply),
+        };
+        self.accepted += u32::from(answer.is_ok());
+        self.transaction(received, result, &reply.to_string(), stages);
+    }
+
+    /// A message could not be kept: what the peer is told, and the operator.
+    pub fn not_kept(&self, fault: WriteError, received: &Received, stages: &Reception) -> Reply {
+        stages
+            .log
+            .fault(&format!("keeping message {}", received.id_text), &fault);
+        fault.reply()
+    }
+
+    /// The session ended a transaction without a message.
+    pub fn reset(&self, received: Option<Received>, why: &Reset, stages: &Reception) {
+        let Some(received) = received else { return };
+        match why {
+            Reset::Command => self.transaction(&received, "aborted", "RSET", stages),
+            Reset::Hello => self.transaction(&received, "aborted", "EHLO or HELO", stages),
+            Reset::Refused(reply) => {
+                self.transaction(&received, "refused", &reply.to_string(), stages);
+            }
+        }
+    }
+
+    /// The connection ended within a transaction.
+    pub fn lost(&self, received: Option<Received>, stages: &Reception) {
+        if let Some(received) = received {
+            self.transaction(&received, "lost", "the connection ended", stages);
+        }
+    }
+
+    /// The connection ended.
+    pub fn ended(&self, end: &Result<Closed, Disconnect>, stages: &Reception) {
+        let end = match end {
+            Ok(Closed::Quit) => "quit",
+            Ok(Closed::PeerClosed) | Err(Disconnect::Lost) => "lost",
+            Ok(Closed::TooManyErrors) => "too-many-errors",
+            Ok(Closed::Ours) => "closed",
+            Err(Disconnect::Timeout) => "timeout",
+        };
+        let open = stages.world.clock.elapsed().saturating_sub(self.begun);
+        stages.log.emit(&Event::Connection {
+            session: self.number,
+            service: self.service.name(),
+            peer: &self.peer_text,
+            hello: clean(&self.hello),
+            accepted: self.accepted,
+            transactions: self.transactions,
+            end,
+            ms: u64::try_from(open.as_millis()).unwrap_or(u64::MAX),
+        });
+    }
+
+    fn transaction(&self, received: &Received, result: &str, reply: &str, stages: &Reception) {
+        let facts = received.facts();
+        stages.log.emit(&Event::Transaction {
+            id: &received.id_text,
+            session: self.number,
+            peer: &self.peer_text,
+            from: received.mail.reverse_path.to_string().into(),
+            to: &received.to,
+            refused: &received.refused,
+            size: facts.size,
+            message_id: clean(facts.message_id.as_deref().unwrap_or_default()),
+            result,
+            reply: clean(reply),
+        });
+    }
+}

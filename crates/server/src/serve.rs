@@ -1,0 +1,328 @@
+//! A node: the stages wired together over a world, from start to stop.
+//!
+//! [`Node::start`] opens the queue, binds the listeners and begins; [`Node::reload`] exchanges what
+//! a configuration decides; [`Node::stop`] drains. Nothing here is a static: two nodes can live in
+//! one process, and the simulator runs them over its own world.
+//!
+//! This module does **not** read files of configuration or signals: `main` does.
+
+use std::sync::Arc;
+
+use posthaste_queue::backoff::Intervals;
+use posthaste_queue::schedule::{self, Expiry};
+use posthaste_queue::{Queue, spool};
+use posthaste_smtp::server;
+use posthaste_world::World;
+use posthaste_world::net::Endpoint;
+
+use crate::config::{Config, Service};
+use crate::control::Control;
+use crate::deliver::Delivery;
+use crate::deliver::local::Local;
+use crate::deliver::smtp::Smtp;
+use crate::dispatch::{Dispatch, Stages};
+use crate::fault::Fault;
+use crate::listen::{self, Bound, Gate, Open};
+use crate::lookup::Directory;
+use crate::policy::Policy;
+use crate::receive::Reception;
+use crate::report::Reports;
+use crate::route::Route;
+use crate::route::mx::{Mx, Ourselves};
+use crate::shutdown::{DRAIN_TIME, Shutdown};
+use crate::telemetry::{self, Event, Log};
+
+/// Workers (connections) at once to one destination.
+const WORKERS_PER_DESTINATION: usize = 20;
+/// Workers at once in all.
+const WORKERS: usize = 500;
+/// The port of other servers (RFC 5321 §4.5.4.2).
+const SMTP_PORT: u16 = 25;
+/// Refused commands of one session before it is closed.
+const SESSION_ERRORS: u32 = 20;
+
+/// The sockets of a configuration, bound but not yet accepting: done before privileges are dropped.
+pub struct Sockets(Vec<Bound>);
+
+/// A running server.
+pub struct Node {
+    world: World,
+    log: Arc<Log>,
+    shutdown: Shutdown,
+    queue: Arc<Queue>,
+    gate: Arc<Gate>,
+    dispatch: Arc<Dispatch>,
+    open: Vec<Open>,
+}
+
+/// Binds the listeners of a configuration.
+///
+/// # Errors
+/// The first that cannot be bound, with what to do.
+pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
+    let mut bound = Vec::new();
+    for (at, service) in wanted(config) {
+        bound.push(bind_one(world, &at, service)?);
+    }
+    Ok(Sockets(bound))
+}
+
+fn wanted(config: &Config) -> Vec<(Endpoint, Service)> {
+    let each = |l: &crate::config::Listener| {
+        let service = l.service;
+        l.addresses
+            .iter()
+            .map(move |a| (a.clone(), service))
+            .collect::<Vec<_>>()
+    };
+    config.listeners.iter().flat_map(each).collect()
+}
+
+fn bind_one(world: &World, at: &Endpoint, service: Service) -> Result<Bound, Fault> {
+    listen::bind(world, at, service).map_err(|e| {
+        let fix = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "stop the program that has this port (`ss -ltnp` names it), or choose another `address`"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need root: start as root (the server then becomes `user`)"
+            }
+            std::io::ErrorKind::AddrNotAvailable => "name an address of this machine",
+            _ => "see `address` of this [[listener]]",
+        };
+        Fault::new(format!("listening on {at}"), e).fix(fix)
+    })
+}
+
+impl Node {
+    /// Opens the queue and begins to serve.
+    ///
+    /// # Errors
+    /// What the operator must mend before the server can run.
+    pub fn start(
+        world: &World,
+        log: &Arc<Log>,
+        config: &Config,
+        sockets: Sockets,
+    ) -> Result<Node, Fault> {
+        let shutdown = Shutdown::default();
+        let directory = Arc::new(Directory::new(config));
+        let queue = open_queue(world, log, config, &directory)?;
+        let listening: Vec<_> = sockets.0.iter().map(Bound::local).collect();
+        let stages = stages(world, config, &directory, &listening);
+        let (clone, down) = (queue.clone(), shutdown.clone());
+        let dispatch = Dispatch::new(world.clone(), log.clone(), clone, down, stages);
+        let control = Control {
+            world: world.clone(),
+            log: log.clone(),
+            queue: queue.clone(),
+            dispatch: dispatch.clone(),
+            shutdown: shutdown.clone(),
+            hostname: config.hostname.to_string(),
+        };
+        let socket = crate::control::socket(&config.data_dir);
+        control.open(&config.data_dir).map_err(|e| {
+            Fault::new(format!("listening on {}", socket.display()), e).fix(
+                "give the server's user the folder `data_dir`, with a path below 100 characters",
+            )
+        })?;
+        let reception = reception(world, log, config, &directory, &queue, &shutdown);
+        let gate = Gate::new(world.clone(), log.clone(), shutdown.clone(), reception);
+        world
+            .work
+            .spawn("dispatch", Box::pin(dispatch.clone().run()));
+        let open = sockets
+            .0
+            .into_iter()
+            .map(|bound| listen::open(&gate, bound))
+            .collect();
+        let (world, log) = (world.clone(), log.clone());
+        let node = Node {
+            world,
+            log,
+            shutdown,
+            queue,
+            gate,
+            dispatch,
+            open,
+        };
+        node.ready();
+        Ok(node)
+    }
+
+    fn ready(&self) {
+        let listeners: Vec<_> = self.open.iter().map(|o| o.record.clone()).collect();
+        self.log.emit(&Event::Ready {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            listeners: &listeners,
+        });
+        self.log.flush();
+    }
+
+    /// Where the node listens.
+    pub fn listeners(&self) -> impl Iterator<Item = &telemetry::Bound> {
+        self.open.iter().map(|o| &o.record)
+    }
+
+    /// Goes by another configuration: new connections and new attempts follow it. Listeners are
+    /// opened and closed as it says; `hostname` and `data_dir` stay until a restart.
+    ///
+    /// # Errors
+    /// A listener that cannot be bound; everything stays as it was.
+    pub fn reload(&mut self, config: &Config) -> Result<(), Fault> {
+        let wanted = wanted(config);
+        let mut new = Vec::new();
+        for (at, service) in &wanted {
+            let have = |o: &Open| o.asked == *at && o.service == *service;
+            if !self.open.iter().any(have) {
+                new.push(bind_one(&self.world, at, *service)?);
+            }
+        }
+        self.open
+            .retain(|o| wanted.contains(&(o.asked.clone(), o.service)));
+        self.open
+            .extend(new.into_iter().map(|bound| listen::open(&self.gate, bound)));
+        let directory = Arc::new(Directory::new(config));
+        let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
+        self.queue.set_schedule(schedule_settings(config));
+        self.dispatch
+            .replace(stages(&self.world, config, &directory, &listening));
+        let (world, log) = (&self.world, &self.log);
+        let reception = reception(world, log, config, &directory, &self.queue, &self.shutdown);
+        self.gate.replace(reception);
+        let file = config.file.display().to_string();
+        self.log.emit(&Event::Reloaded {
+            config: file.into(),
+        });
+        Ok(())
+    }
+
+    /// Stops: no new connections, transactions and attempts may end for a while, then the queue is
+    /// closed. What is queued stays queued.
+    pub async fn stop(mut self) {
+        self.log.emit(&Event::Stopping {
+            connections: self.shutdown.count(),
+        });
+        self.open.clear();
+        self.shutdown.begin();
+        self.shutdown.drained(&*self.world.clock, DRAIN_TIME).await;
+        self.queue.close().await;
+        self.log.emit(&Event::Stopped {});
+        self.log.flush();
+    }
+}
+
+fn open_queue(
+    world: &World,
+    log: &Arc<Log>,
+    config: &Config,
+    directory: &Arc<Directory>,
+) -> Result<Arc<Queue>, Fault> {
+    let begun = world.clock.elapsed();
+    let alarm = log.clone();
+    let settings = posthaste_queue::Settings {
+        spool: spool::Settings {
+            alarm: Arc::new(move |fault| {
+                alarm.fault(
+                    &format!("{} {}", fault.doing(), fault.path().display()),
+                    fault.cause(),
+                );
+            }),
+            ..spool::Settings::default()
+        },
+        schedule: schedule_settings(config),
+    };
+    let directory = directory.clone();
+    let key: posthaste_queue::Key = Arc::new(move |r| directory.destination(&r.address));
+    let dir = config.data_dir.join("spool");
+    let (queue, opened) = Queue::open(world, &dir, settings, key).map_err(|f| {
+        Fault::new(format!("{} {}", f.doing(), f.path().display()), f.cause()).fix(f.advice())
+    })?;
+    for fault in &opened.faults {
+        log.fault(
+            &format!("{} {}", fault.doing(), fault.path().display()),
+            fault.cause(),
+        );
+    }
+    let took = world.clock.elapsed().saturating_sub(begun);
+    log.emit(&Event::Recovered {
+        messages: opened.messages,
+        damaged: opened.faults.len(),
+        ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(queue)
+}
+
+fn schedule_settings(config: &Config) -> schedule::Settings {
+    let retry = &config.retry;
+    let ordinary = Expiry {
+        notice_after: Some(retry.delay_notice_after),
+        expire_after: retry.expire_after,
+    };
+    // A report that cannot be delivered has nobody to be told of its delay.
+    let report = Expiry {
+        notice_after: None,
+        ..ordinary
+    };
+    schedule::Settings {
+        intervals: Intervals::new(&retry.intervals),
+        workers: WORKERS,
+        workers_per_destination: WORKERS_PER_DESTINATION,
+        classes: vec![ordinary, report],
+    }
+}
+
+fn stages(
+    world: &World,
+    config: &Config,
+    directory: &Arc<Directory>,
+    listening: &[Endpoint],
+) -> Stages {
+    let hostname = config.hostname.as_str();
+    let addresses = listening.iter().filter_map(Endpoint::ip);
+    let ourselves = Ourselves::new([hostname.to_string()], addresses);
+    let mx = Mx::new(
+        world.dns.clone(),
+        world.random.clone(),
+        ourselves,
+        SMTP_PORT,
+    );
+    Stages {
+        delivery: Delivery {
+            route: Route::new(directory.clone(), mx),
+            smtp: Smtp::new(world.clone(), hostname),
+            local: Local::new(world.clone(), hostname),
+        },
+        reports: Reports::new(
+            world.clone(),
+            directory.clone(),
+            hostname,
+            config.retry.expire_after,
+        ),
+        intervals: Intervals::new(&config.retry.intervals),
+    }
+}
+
+fn reception(
+    world: &World,
+    log: &Arc<Log>,
+    config: &Config,
+    directory: &Arc<Directory>,
+    queue: &Arc<Queue>,
+    shutdown: &Shutdown,
+) -> Arc<Reception> {
+    let mut settings = server::Settings::new(config.hostname.as_str());
+    settings.message_size = config.limits.message_size;
+    settings.recipients = config.limits.recipients;
+    settings.errors = SESSION_ERRORS;
+    let relay_networks = config.relay_networks.clone();
+    Arc::new(Reception {
+        world: world.clone(),
+        log: log.clone(),
+        settings: Arc::new(settings),
+        policy: Policy::new(directory.clone(), relay_networks, config.hostname.as_str()),
+        queue: queue.clone(),
+        shutdown: shutdown.clone(),
+    })
+}
