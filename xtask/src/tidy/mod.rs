@@ -6,6 +6,7 @@
 
 mod crates;
 mod exceptions;
+mod pages;
 mod rules;
 
 use crate::command::{self, Result};
@@ -47,6 +48,7 @@ impl File {
 pub(crate) fn run() -> Result<()> {
     let files = files()?;
     let mut findings = rules::check(&files)?;
+    findings.extend(pages::check(&files));
     findings.extend(crates::check(&crate::metadata::Graph::read()?, &files)?);
     let left = Exceptions::read()?.apply(findings);
     for finding in &left {
