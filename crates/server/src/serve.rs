@@ -106,10 +106,10 @@ impl Node {
         sockets: Sockets,
     ) -> Result<Node, Fault> {
         let shutdown = Shutdown::default();
-        let directory = Arc::new(Directory::new(config));
-        let queue = open_queue(world, log, config, &directory)?;
+        let wiring = Wiring::new(world, log, config);
+        let queue = wiring.open_queue()?;
         let listening: Vec<_> = sockets.0.iter().map(Bound::local).collect();
-        let stages = stages(world, config, &directory, &listening);
+        let stages = wiring.stages(&listening);
         let (clone, down) = (queue.clone(), shutdown.clone());
         let dispatch = Dispatch::new(world.clone(), log.clone(), clone, down, stages);
         let control = Control {
@@ -126,7 +126,7 @@ impl Node {
                 "give the server's user the folder `data_dir`, with a path below 100 characters",
             )
         })?;
-        let reception = reception(world, log, config, &directory, &queue, &shutdown);
+        let reception = wiring.reception(&queue, &shutdown);
         let gate = Gate::new(world.clone(), log.clone(), shutdown.clone(), reception);
         world
             .work
@@ -183,14 +183,12 @@ impl Node {
             .retain(|o| wanted.contains(&(o.asked.clone(), o.service)));
         self.open
             .extend(new.into_iter().map(|bound| listen::open(&self.gate, bound)));
-        let directory = Arc::new(Directory::new(config));
+        let wiring = Wiring::new(&self.world, &self.log, config);
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
         self.queue.set_schedule(schedule_settings(config));
-        self.dispatch
-            .replace(stages(&self.world, config, &directory, &listening));
-        let (world, log) = (&self.world, &self.log);
-        let reception = reception(world, log, config, &directory, &self.queue, &self.shutdown);
-        self.gate.replace(reception);
+        self.dispatch.replace(wiring.stages(&listening));
+        self.gate
+            .replace(wiring.reception(&self.queue, &self.shutdown));
         let file = config.file.display().to_string();
         self.log.emit(&Event::Reloaded {
             config: file.into(),
@@ -213,45 +211,100 @@ impl Node {
     }
 }
 
-fn open_queue(
-    world: &World,
-    log: &Arc<Log>,
-    config: &Config,
-    directory: &Arc<Directory>,
-) -> Result<Arc<Queue>, Fault> {
-    let begun = world.clock.elapsed();
-    let alarm = log.clone();
-    let settings = posthaste_queue::Settings {
-        spool: spool::Settings {
-            alarm: Arc::new(move |fault| {
-                alarm.fault(
-                    &format!("{} {}", fault.doing(), fault.path().display()),
-                    fault.cause(),
-                );
-            }),
-            ..spool::Settings::default()
-        },
-        schedule: schedule_settings(config),
-    };
-    let directory = directory.clone();
-    let key: posthaste_queue::Key = Arc::new(move |r| directory.destination(&r.address));
-    let dir = config.data_dir.join("spool");
-    let (queue, opened) = Queue::open(world, &dir, settings, key).map_err(|f| {
-        Fault::new(format!("{} {}", f.doing(), f.path().display()), f.cause()).fix(f.advice())
-    })?;
-    for fault in &opened.faults {
-        log.fault(
-            &format!("{} {}", fault.doing(), fault.path().display()),
-            fault.cause(),
-        );
+/// What one configuration wires.
+struct Wiring<'a> {
+    world: &'a World,
+    log: &'a Arc<Log>,
+    config: &'a Config,
+    directory: Arc<Directory>,
+}
+
+impl<'a> Wiring<'a> {
+    fn new(world: &'a World, log: &'a Arc<Log>, config: &'a Config) -> Self {
+        Wiring {
+            world,
+            log,
+            config,
+            directory: Arc::new(Directory::new(config)),
+        }
     }
-    let took = world.clock.elapsed().saturating_sub(begun);
-    log.emit(&Event::Recovered {
-        messages: opened.messages,
-        damaged: opened.faults.len(),
-        ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-    });
-    Ok(queue)
+
+    fn open_queue(&self) -> Result<Arc<Queue>, Fault> {
+        let clock = &self.world.clock;
+        let begun = clock.elapsed();
+        let alarm = self.log.clone();
+        let settings = posthaste_queue::Settings {
+            spool: spool::Settings {
+                alarm: Arc::new(move |fault| tell(&alarm, fault)),
+                ..spool::Settings::default()
+            },
+            schedule: schedule_settings(self.config),
+        };
+        let directory = self.directory.clone();
+        let key: posthaste_queue::Key = Arc::new(move |r| directory.destination(&r.address));
+        let dir = self.config.data_dir.join("spool");
+        let (queue, opened) = Queue::open(self.world, &dir, settings, key).map_err(|f| {
+            Fault::new(format!("{} {}", f.doing(), f.path().display()), f.cause()).fix(f.advice())
+        })?;
+        for fault in &opened.faults {
+            tell(self.log, fault);
+        }
+        let took = clock.elapsed().saturating_sub(begun);
+        self.log.emit(&Event::Recovered {
+            messages: opened.messages,
+            damaged: opened.faults.len(),
+            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+        Ok(queue)
+    }
+
+    fn stages(&self, listening: &[Endpoint]) -> Stages {
+        let (world, config) = (self.world, self.config);
+        let hostname = config.hostname.as_str();
+        let addresses = listening.iter().filter_map(Endpoint::ip);
+        let ourselves = Ourselves::new([hostname.to_string()], addresses);
+        let mx = Mx::new(
+            world.dns.clone(),
+            world.random.clone(),
+            ourselves,
+            SMTP_PORT,
+        );
+        let expire_after = config.retry.expire_after;
+        let directory = &self.directory;
+        Stages {
+            delivery: Delivery {
+                route: Route::new(directory.clone(), mx),
+                smtp: Smtp::new(world.clone(), hostname),
+                local: Local::new(world.clone(), hostname),
+            },
+            reports: Reports::new(world.clone(), directory.clone(), hostname, expire_after),
+            intervals: Intervals::new(&config.retry.intervals),
+        }
+    }
+
+    fn reception(&self, queue: &Arc<Queue>, shutdown: &Shutdown) -> Arc<Reception> {
+        let config = self.config;
+        let mut settings = server::Settings::new(config.hostname.as_str());
+        settings.message_size = config.limits.message_size;
+        settings.recipients = config.limits.recipients;
+        settings.errors = SESSION_ERRORS;
+        let networks = config.relay_networks.clone();
+        Arc::new(Reception {
+            world: self.world.clone(),
+            log: self.log.clone(),
+            settings: Arc::new(settings),
+            policy: Policy::new(self.directory.clone(), networks, config.hostname.as_str()),
+            queue: queue.clone(),
+            shutdown: shutdown.clone(),
+        })
+    }
+}
+
+fn tell(log: &Log, fault: &spool::Fault) {
+    log.fault(
+        &format!("{} {}", fault.doing(), fault.path().display()),
+        fault.cause(),
+    );
 }
 
 fn schedule_settings(config: &Config) -> schedule::Settings {
@@ -271,58 +324,4 @@ fn schedule_settings(config: &Config) -> schedule::Settings {
         workers_per_destination: WORKERS_PER_DESTINATION,
         classes: vec![ordinary, report],
     }
-}
-
-fn stages(
-    world: &World,
-    config: &Config,
-    directory: &Arc<Directory>,
-    listening: &[Endpoint],
-) -> Stages {
-    let hostname = config.hostname.as_str();
-    let addresses = listening.iter().filter_map(Endpoint::ip);
-    let ourselves = Ourselves::new([hostname.to_string()], addresses);
-    let mx = Mx::new(
-        world.dns.clone(),
-        world.random.clone(),
-        ourselves,
-        SMTP_PORT,
-    );
-    Stages {
-        delivery: Delivery {
-            route: Route::new(directory.clone(), mx),
-            smtp: Smtp::new(world.clone(), hostname),
-            local: Local::new(world.clone(), hostname),
-        },
-        reports: Reports::new(
-            world.clone(),
-            directory.clone(),
-            hostname,
-            config.retry.expire_after,
-        ),
-        intervals: Intervals::new(&config.retry.intervals),
-    }
-}
-
-fn reception(
-    world: &World,
-    log: &Arc<Log>,
-    config: &Config,
-    directory: &Arc<Directory>,
-    queue: &Arc<Queue>,
-    shutdown: &Shutdown,
-) -> Arc<Reception> {
-    let mut settings = server::Settings::new(config.hostname.as_str());
-    settings.message_size = config.limits.message_size;
-    settings.recipients = config.limits.recipients;
-    settings.errors = SESSION_ERRORS;
-    let relay_networks = config.relay_networks.clone();
-    Arc::new(Reception {
-        world: world.clone(),
-        log: log.clone(),
-        settings: Arc::new(settings),
-        policy: Policy::new(directory.clone(), relay_networks, config.hostname.as_str()),
-        queue: queue.clone(),
-        shutdown: shutdown.clone(),
-    })
 }
