@@ -14,7 +14,7 @@ use posthaste_world::Timestamp;
 use crate::id::QueueId;
 
 pub use codec::DecodeError;
-pub(crate) use tlv::{Fields, Writer};
+pub(crate) use tlv::{Fields, Writer, critical, number};
 
 /// Recipients of one message at most. Transactions allow fewer; aliases may expand to more.
 pub const RECIPIENTS_MAX: usize = 10_000;

@@ -45,6 +45,8 @@ pub struct Opened {
     pub scanned: u64,
     /// Large bodies without a message that were removed.
     pub orphans: u64,
+    /// Unfinished frames that were set aside; see [`Recovery::torn`].
+    pub torn: u64,
 }
 
 /// What an attempt (or a notice, or the operator) made of one recipient.
@@ -87,8 +89,8 @@ impl Queue {
             notify.notify_waiters();
         });
         let (spool, recovery) = Spool::open(world, dir, settings.spool, key, observer)?;
-        let Recovery { messages, faults, scanned, orphans } = recovery;
-        let opened = Opened { messages: messages.len(), faults, scanned, orphans };
+        let Recovery { messages, faults, scanned, orphans, torn } = recovery;
+        let opened = Opened { messages: messages.len(), faults, scanned, orphans, torn };
         let queue = Queue { spool, schedule, changed, clock: world.clock.clone() };
         {
             let mut schedule = queue.schedule();

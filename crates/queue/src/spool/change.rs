@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
+use super::INLINE_MAX;
 use super::large::LargeBody;
 use super::prelude::Prelude;
+use super::record::Reference;
 use crate::envelope::{Envelope, Progress};
 use crate::id::QueueId;
 
@@ -73,5 +75,16 @@ impl Body {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    pub(super) fn fits(&self) -> bool {
+        matches!(self, Body::Large(_)) || self.len() <= INLINE_MAX as u64
+    }
+
+    pub(super) fn reference(&self) -> Option<Reference> {
+        match self {
+            Body::Inline(_) => None,
+            Body::Large(large) => Some(large.reference()),
+        }
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! The format stands in `docs/spool.md`. The spool does **not** know when or where to deliver.
 
+mod batch;
 mod budget;
 mod change;
 mod content;
@@ -19,11 +20,14 @@ mod draft;
 mod fault;
 mod frame;
 pub(crate) mod handle;
+mod housekeep;
 mod index;
 mod large;
 mod prelude;
+mod read;
+mod record;
 mod recover;
-mod reclaim;
+mod scan;
 mod segment;
 mod sidecar;
 mod store;
@@ -33,7 +37,6 @@ use std::sync::Arc;
 
 use posthaste_world::Timestamp;
 
-use crate::envelope::Progress;
 use crate::id::QueueId;
 
 pub use change::{Body, Change, NewMessage, Settlement};
@@ -43,7 +46,8 @@ pub use fault::{Fault, ReadError, WriteError};
 pub use handle::Spool;
 pub use large::LargeBody;
 pub use prelude::{Edit, PRELUDE_MAX, Prelude};
-pub use store::{Reader, Store};
+pub use read::Reader;
+pub use store::Store;
 
 /// Octets of a body that stands in its frame, at most; larger ones get a file of their own.
 pub const INLINE_MAX: usize = 1 << 20;
@@ -66,7 +70,7 @@ pub struct Settings {
     pub memory: usize,
     /// Octets of just accepted messages that are kept in memory. Default 32 MiB.
     pub cache: usize,
-    /// Empty segments that are kept ready. Default 2; one of them is the reserve for outcomes.
+    /// Empty segments that are kept to be used again, at most. Default 4.
     pub spare: usize,
     /// Told what the operator must know; called by the writer, must not block.
     pub alarm: Arc<dyn Fn(&Fault) + Send + Sync>,
@@ -83,7 +87,7 @@ impl Default for Settings {
             segment: 64 << 20,
             memory: 64 << 20,
             cache: 32 << 20,
-            spare: 2,
+            spare: 4,
             alarm: Arc::new(|_| {}),
         }
     }
@@ -111,6 +115,9 @@ pub struct Recovery {
     pub scanned: u64,
     /// Large bodies without a message that were removed.
     pub orphans: u64,
+    /// Unfinished frames that were set aside: nobody was promised what they hold, unless the disk
+    /// lost what it had synced.
+    pub torn: u64,
 }
 
 /// A queued message as a schedule needs it.
@@ -139,12 +146,4 @@ pub struct WaitingRecipient {
     pub held: bool,
     /// A delay notice was queued.
     pub noticed: bool,
-}
-
-impl WaitingRecipient {
-    pub(crate) fn take_on(&mut self, progress: &Progress) {
-        self.not_before = progress.not_before;
-        self.held = progress.held;
-        self.noticed = progress.noticed;
-    }
 }

@@ -1,26 +1,63 @@
-//! The synchronous core.
+//! The store: the synchronous core of the spool, and its only writer.
+//!
+//! A group is encoded into a batch, written with one call, synced with one call, and only then
+//! applied to the index. When either call fails, the segment is given up, an abort frame in the next
+//! segment makes the failed frames void, and only then the group is refused. It does **not** wait,
+//! gather or wake: that is [`Spool`](super::Spool)'s task.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use posthaste_world::disk::Lock;
 use posthaste_world::{Disk, Random};
 
-use super::change::Change;
+use super::batch::{Arrival, Batch, Book, Draft, Frame, Meaning, Settling};
+use super::change::{Change, NewMessage, Settlement};
 use super::content::Stored;
 use super::fault::{Fault, ReadError, WriteError};
-use super::large::LargeBody;
-use super::{Recovery, Settings};
-use crate::envelope::Recipient;
+use super::frame::{ALIGN, FIRST, HEADER, Header, Home, kind};
+use super::housekeep::Chore;
+use super::index::{Entry, Log, Open, Shared};
+use super::large::{self, LargeBody, LargeWriter};
+use super::read::Reader;
+use super::record::{Abort, encode_message, encode_settle};
+use super::segment::{Folders, Segment, Stage};
+use super::{PAYLOAD_MAX, Recovery, Settings};
+use crate::envelope::{Progress, Recipient};
 use crate::id::QueueId;
+
+/// Segments tried for an abort frame before the failure is only reported.
+const ABORT_TRIES: usize = 3;
+
+/// Settle frames of one message before they are merged into one.
+const MERGE_AT: usize = 32;
+
+/// Empty segments that are made ahead: one to go on with, and one that only outcomes may use.
+const READY: usize = 2;
 
 /// The writing end of a spool; there is one.
 pub struct Store {
-    reader: Reader,
-}
-
-/// The reading end of a spool; clones share it.
-#[derive(Clone)]
-pub struct Reader {
+    pub(super) folders: Folders,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) settings: Settings,
+    pub(super) shared: Shared,
+    /// Active, sealed and failed segments, by generation.
+    pub(super) segments: BTreeMap<u32, Segment>,
+    pub(super) active: Option<u32>,
+    /// Empty segments, by generation.
+    pub(super) ready: VecDeque<Segment>,
+    pub(super) next_generation: u32,
+    /// Aborts that are not durable yet.
+    aborts: Vec<Abort>,
+    /// Segments being emptied, and those that hold old copies of messages that moved.
+    pub(super) leaving: BTreeSet<u32>,
+    pub(super) chore: Option<Chore>,
+    garbage: Vec<[u8; 16]>,
+    full: bool,
+    pub(super) lock: Option<Box<dyn Lock>>,
 }
 
 impl Store {
@@ -36,43 +73,75 @@ impl Store {
         settings: &Settings,
         key: &dyn Fn(&Recipient) -> String,
     ) -> Result<(Store, Recovery), Fault> {
-        let _ = (disk, random, dir, settings, key);
-        todo!()
+        let folders = Folders::open(disk, dir)?;
+        let path = folders.lock_path();
+        let lock = folders.disk.lock(&path).map_err(|e| Fault::new("locking the spool", &path, e))?;
+        let mut store = Store {
+            folders,
+            random,
+            settings: settings.clone(),
+            shared: Shared::default(),
+            segments: BTreeMap::new(),
+            active: None,
+            ready: VecDeque::new(),
+            next_generation: 1,
+            aborts: Vec::new(),
+            leaving: BTreeSet::new(),
+            chore: None,
+            garbage: Vec::new(),
+            full: false,
+            lock: Some(lock),
+        };
+        let recovery = super::recover::recover(&mut store, key)?;
+        store.restock();
+        Ok((store, recovery))
     }
 
     /// Makes changes durable: one write, one sync. Each change has its own result; those that are
     /// [`Ok`] are on stable storage, the others are not there now or after any crash. Changes are
     /// applied in order.
     pub fn write(&mut self, group: &[Change]) -> Vec<Result<(), WriteError>> {
-        let _ = group;
-        todo!()
+        let mut results = vec![Ok(()); group.len()];
+        let mut batch = None;
+        for (slot, change) in group.iter().enumerate() {
+            let added = self.add(change, slot, &mut batch, &mut results);
+            if let (Err(e), Some(result)) = (added, results.get_mut(slot)) {
+                *result = Err(e);
+            }
+        }
+        self.flush(&mut batch, &mut results);
+        results
     }
 
-    /// One bounded step of housekeeping: sidecars, reclaiming space, removing files. Says whether
-    /// there is more to do.
-    pub fn housekeep(&mut self) -> bool {
-        todo!()
-    }
-
-    /// Whether new messages are refused because the disk is full.
+    /// Whether the last new message was refused because the disk is full, and it still is.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        todo!()
+        self.full
     }
 
-    /// Writes a body to a synced file of its own.
+    /// Writes a body to a synced file of its own. Who does not commit it gives it to
+    /// [`Store::discard`].
     ///
     /// # Errors
     /// See [`WriteError`].
     pub fn large_body(&self, octets: &[u8]) -> Result<LargeBody, WriteError> {
-        let _ = octets;
-        todo!()
+        let mut writer = LargeWriter::create(&self.folders, &*self.random)?;
+        let written = writer.write(octets).and_then(|()| writer.finish());
+        if written.is_err() {
+            large::remove(&self.folders, &writer.name());
+        }
+        written
+    }
+
+    /// Removes a large body that no message holds.
+    pub fn discard(&self, body: &LargeBody) {
+        large::remove(&self.folders, &body.reference().name);
     }
 
     /// The reading end.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        self.reader.clone()
+        Reader::new(self.shared.clone(), self.folders.clone())
     }
 
     /// Reads a message.
@@ -80,34 +149,410 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, id: QueueId) -> Result<Stored, ReadError> {
-        self.reader.read(id)
+        self.reader().read(id)
     }
 
-    /// Seals what is open, so that the next start reads little.
-    pub fn close(self) {
-        todo!()
+    /// Seals what is open, so that the next start reads little, and releases the lock.
+    pub fn close(mut self) {
+        if let Some(active) = self.active.take()
+            && let Some(segment) = self.segments.get_mut(&active)
+        {
+            segment.stage = Stage::Sealed;
+        }
+        self.finish_chores();
+        self.lock = None;
+    }
+
+    /// Large bodies that nobody needs any more; the caller removes them.
+    pub(super) fn take_garbage(&mut self) -> Vec<[u8; 16]> {
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Adds one change to the batch, writing the batch first when its segment has no room left.
+    fn add(
+        &mut self,
+        change: &Change,
+        slot: usize,
+        batch: &mut Option<Batch>,
+        results: &mut [Result<(), WriteError>],
+    ) -> Result<(), WriteError> {
+        let is_commit = matches!(change, Change::Commit(_));
+        // At most: write the batch, go on to the next segment, add.
+        for _ in 0..3 {
+            self.ensure_active(is_commit)?;
+            let draft = match change {
+                Change::Commit(new) => self.enter(new, batch.as_ref())?,
+                Change::Settle(settlement) => self.settle(settlement, batch.as_ref())?,
+            };
+            if draft.frame.len() > self.settings.segment.saturating_sub(FIRST) {
+                return Err(WriteError::TooLarge);
+            }
+            if self.append(draft, batch).is_ok() {
+                if let Some(batch) = batch {
+                    batch.slots.push(slot);
+                }
+                return Ok(());
+            }
+            if batch.as_ref().is_some_and(|batch| !batch.frames.is_empty()) {
+                self.flush(batch, results);
+            } else {
+                *batch = None;
+                self.advance(is_commit)?;
+            }
+        }
+        Err(WriteError::Failed)
+    }
+
+    /// Adds a frame to the batch.
+    ///
+    /// # Errors
+    /// [`NoRoom`] in the active segment.
+    pub(super) fn append(
+        &self,
+        draft: Draft,
+        batch: &mut Option<Batch>,
+    ) -> Result<(), NoRoom> {
+        let Some(active) = self.active() else { return Err(NoRoom(Box::new(draft))) };
+        let batch = batch.get_or_insert_with(|| Batch::new(active.home, active.end));
+        if batch.end + draft.frame.len() > active.len {
+            return Err(NoRoom(Box::new(draft)));
+        }
+        let before = self.entry(draft.frame.id, Some(batch));
+        batch.push(draft, before);
+        Ok(())
+    }
+
+    /// A new message as a frame.
+    fn enter(&self, new: &NewMessage, batch: Option<&Batch>) -> Result<Draft, WriteError> {
+        if self.entry(new.envelope.id, batch).is_some() {
+            return Err(WriteError::Unknown);
+        }
+        new_frame(new)
+    }
+
+    /// A settlement as a frame.
+    fn settle(&self, s: &Settlement, batch: Option<&Batch>) -> Result<Draft, WriteError> {
+        let entry = self.entry(s.id, batch).ok_or(WriteError::Unknown)?;
+        let mut open = entry.open.clone();
+        for (index, progress) in &s.updates {
+            if !open.contains(*index) {
+                return Err(WriteError::Unknown);
+            }
+            if !progress.fits() {
+                return Err(WriteError::TooLarge);
+            }
+            if progress.state.is_final() {
+                open.close(*index);
+            }
+        }
+        let ended = if open.is_empty() { self.closes(&entry) } else { Vec::new() };
+        let is_new = |report: &&NewMessage| self.entry(report.envelope.id, batch).is_none();
+        let reports: Vec<_> = s.reports.iter().filter(is_new).collect();
+        let before = if open.is_empty() { None } else { self.to_merge(s.id, &entry, batch) };
+        let merged = before.is_some();
+        let updates = merge(before, &s.updates);
+        let parts = encode_settle(&updates, &ended, &reports);
+        let (len, reports) = lay_out(&parts, &reports)?;
+        let frame = Frame { kind: kind::SETTLE, id: s.id, parts };
+        within(&frame)?;
+        let meaning =
+            Meaning::Settle(Settling { id: s.id, len, open, ended, merged, reports });
+        Ok(Draft { frame, meaning })
+    }
+
+    /// The segments in which a message must not come back: where it stands, and where old copies
+    /// may be.
+    pub(super) fn closes(&self, entry: &Entry) -> Vec<u32> {
+        let mut closes = self.leaving.clone();
+        closes.insert(entry.at.frame.segment);
+        closes.into_iter().collect()
+    }
+
+    /// All progress of a message's settle frames, when there are so many that they are merged.
+    fn to_merge(
+        &self,
+        id: QueueId,
+        entry: &Entry,
+        batch: Option<&Batch>,
+    ) -> Option<BTreeMap<u32, Progress>> {
+        let settled = entry.settled();
+        let waits = batch.is_some_and(|b| settled.iter().any(|s| b.holds(s.frame)));
+        if settled.len() < MERGE_AT || waits {
+            return None;
+        }
+        self.reader().progress(id, entry).ok()
+    }
+
+    /// A message's entry, as the batch leaves it.
+    pub(super) fn entry(&self, id: QueueId, batch: Option<&Batch>) -> Option<Entry> {
+        match batch.and_then(|batch| batch.entries.get(&id)) {
+            Some(entry) => entry.clone(),
+            None => self.shared.entry(id),
+        }
+    }
+
+    /// Writes and syncs a batch; then, and only then, applies it.
+    pub(super) fn flush(
+        &mut self,
+        batch: &mut Option<Batch>,
+        results: &mut [Result<(), WriteError>],
+    ) -> bool {
+        let Some(batch) = batch.take().filter(|batch| !batch.frames.is_empty()) else {
+            return true;
+        };
+        let Err(cause) = self.put(&batch) else {
+            self.apply(batch);
+            return true;
+        };
+        let error = match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteError::Full,
+            _ => WriteError::Failed,
+        };
+        for slot in &batch.slots {
+            if let Some(result) = results.get_mut(*slot) {
+                *result = Err(error);
+            }
+        }
+        self.give_up(batch.home, batch.start, cause);
+        // What was refused is void before anybody learns of it. If no disk takes the abort frame, it
+        // goes in front of the next group.
+        let _ = self.write_aborts();
+        false
+    }
+
+    /// One write, one sync.
+    fn put(&self, batch: &Batch) -> io::Result<()> {
+        let segment = self.segments.get(&batch.home.generation);
+        let file = &segment.ok_or(io::ErrorKind::NotFound)?.file;
+        let mut headers = Vec::with_capacity(batch.frames.len());
+        for (offset, frame) in &batch.frames {
+            let parts = frame.parts.iter().map(|part| &part[..]);
+            let (kind, id) = (frame.kind, frame.id);
+            headers.push(Header::seal(batch.home, *offset, kind, id, batch.start, parts));
+        }
+        let mut slices = Vec::with_capacity(batch.frames.len() * 4);
+        for ((_, frame), header) in batch.frames.iter().zip(&headers) {
+            slices.push(IoSlice::new(header));
+            let parts = frame.parts.iter().filter(|part| !part.is_empty());
+            slices.extend(parts.map(|part| IoSlice::new(part)));
+            let padding = frame.len() - frame.payload_len() - HEADER as u64;
+            let padding = usize::try_from(padding).unwrap_or(0);
+            slices.extend(PADDING.get(..padding).filter(|p| !p.is_empty()).map(IoSlice::new));
+        }
+        file.write_at(batch.start, &slices)?;
+        file.sync()
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        if let Some(segment) = self.segments.get_mut(&batch.home.generation) {
+            segment.end = batch.end;
+        }
+        {
+            let mut index = self.shared.lock();
+            for (id, entry) in batch.entries {
+                match entry {
+                    Some(entry) => index.entries.insert(id, entry),
+                    None => index.entries.remove(&id),
+                };
+            }
+        }
+        for book in batch.books {
+            self.enter_book(book);
+        }
+    }
+
+    /// Notes a change in the books.
+    pub(super) fn enter_book(&mut self, book: Book) {
+        match book {
+            Book::Live(segment, octets) => {
+                if let Some(segment) = self.segments.get_mut(&segment) {
+                    segment.live = segment.live.saturating_add_signed(octets);
+                }
+            }
+            Book::Pin { on, holder, octets } => match self.segments.get_mut(&on) {
+                Some(segment) => {
+                    let held = segment.pins.entry(holder).or_default();
+                    *held = held.saturating_add_signed(octets);
+                }
+                // It is gone already, so nothing is needed for it.
+                None => self.enter_book(Book::Live(holder, -octets)),
+            },
+            Book::Garbage(name) => self.garbage.push(name),
+        }
+    }
+
+    /// Gives up the active segment: what stands there from `from` on is void.
+    fn give_up(&mut self, home: Home, from: u64, cause: io::Error) {
+        (self.settings.alarm)(&Fault::new("writing", &self.folders.log_path(home), cause));
+        if let Some(segment) = self.segments.get_mut(&home.generation) {
+            segment.stage = Stage::Failed;
+        }
+        self.leaving.insert(home.generation);
+        self.aborts.push(Abort { generation: home.generation, from });
+        self.active = None;
+    }
+
+    /// Makes pending aborts durable.
+    fn write_aborts(&mut self) -> Result<(), WriteError> {
+        for _ in 0..ABORT_TRIES {
+            if self.aborts.is_empty() {
+                return Ok(());
+            }
+            if self.active.is_none() {
+                self.advance(false)?;
+            }
+            let mut batch = None;
+            for abort in &self.aborts {
+                if self.append(Draft::abort(*abort, None), &mut batch).is_err() {
+                    return Err(WriteError::Failed);
+                }
+            }
+            let Some(batch) = batch else { return Ok(()) };
+            match self.put(&batch) {
+                Ok(()) => {
+                    self.aborts.clear();
+                    self.apply(batch);
+                }
+                Err(cause) => self.give_up(batch.home, batch.start, cause),
+            }
+        }
+        if self.aborts.is_empty() { Ok(()) } else { Err(WriteError::Failed) }
+    }
+
+    /// Sees to an active segment with no abort outstanding.
+    pub(super) fn ensure_active(&mut self, is_commit: bool) -> Result<(), WriteError> {
+        self.write_aborts()?;
+        match self.active {
+            Some(_) => Ok(()),
+            None => self.advance(is_commit),
+        }
+    }
+
+    /// Seals the active segment and goes on to the next. The last empty one is for outcomes only.
+    pub(super) fn advance(&mut self, is_commit: bool) -> Result<(), WriteError> {
+        let needed = if is_commit { READY } else { 1 };
+        if self.ready.len() < needed {
+            self.restock();
+        }
+        if self.ready.len() < needed {
+            self.full |= is_commit;
+            return Err(WriteError::Full);
+        }
+        let Some(next) = self.ready.pop_front() else { return Err(WriteError::Full) };
+        if let Some(old) = self.active.and_then(|active| self.segments.get_mut(&active)) {
+            old.stage = Stage::Sealed;
+        }
+        let generation = next.home.generation;
+        self.admit(next);
+        self.active = Some(generation);
+        Ok(())
+    }
+
+    /// Makes a segment known to readers and to the books.
+    pub(super) fn admit(&mut self, segment: Segment) {
+        let log = Log { home: segment.home, file: segment.file.clone() };
+        self.shared.lock().logs.insert(segment.home.generation, log);
+        self.segments.insert(segment.home.generation, segment);
+    }
+
+    /// Makes empty segments until there are enough; says whether there are.
+    pub(super) fn restock(&mut self) -> bool {
+        while self.ready.len() < READY {
+            if !self.recycle_one() && !self.create_one() {
+                return false;
+            }
+        }
+        self.full = false;
+        true
+    }
+
+    fn create_one(&mut self) -> bool {
+        let home = self.new_home();
+        match self.folders.create(home, self.settings.segment) {
+            Ok(segment) => self.ready.push_back(segment),
+            Err(fault) => {
+                (self.settings.alarm)(&fault);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The next generation, with a mark that nobody can guess.
+    pub(super) fn new_home(&mut self) -> Home {
+        let generation = self.next_generation;
+        self.next_generation = generation.saturating_add(1);
+        Home { generation, mark: self.random.next_u64() }
+    }
+
+    pub(super) fn active(&self) -> Option<&Segment> {
+        self.segments.get(&self.active?)
     }
 }
 
-impl Reader {
-    /// Reads a message. Blocks on the disk.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub fn read(&self, id: QueueId) -> Result<Stored, ReadError> {
-        let _ = id;
-        todo!()
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("active", &self.active).finish_non_exhaustive()
     }
+}
 
-    /// Messages now.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        todo!()
-    }
+/// The active segment has no room for this frame.
+pub(super) struct NoRoom(pub(super) Box<Draft>);
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+const PADDING: [u8; ALIGN] = [0; ALIGN];
+
+/// A message as a commit frame.
+pub(super) fn new_frame(new: &NewMessage) -> Result<Draft, WriteError> {
+    let open = fitting(new)?;
+    let parts = encode_message(new).to_vec();
+    let frame = Frame { kind: kind::COMMIT, id: new.envelope.id, parts };
+    let len = within(&frame)?;
+    let arrival = arrival(new, open, 0, len);
+    Ok(Draft { frame, meaning: Meaning::Enter(arrival) })
+}
+
+fn arrival(new: &NewMessage, open: Open, start: u32, len: u32) -> Arrival {
+    Arrival { id: new.envelope.id, open, large: new.body.reference(), start, len }
+}
+
+/// The open recipients of a message that keeps all limits.
+fn fitting(new: &NewMessage) -> Result<Open, WriteError> {
+    let open = Open::of(&new.envelope);
+    let fits = new.envelope.fits() && new.prelude.fits() && new.body.fits();
+    if fits && !open.is_empty() { Ok(open) } else { Err(WriteError::TooLarge) }
+}
+
+/// The payload's octets, when they are not too many for a frame.
+fn within(frame: &Frame) -> Result<u32, WriteError> {
+    let len = frame.payload_len();
+    if len > PAYLOAD_MAX as u64 {
+        return Err(WriteError::TooLarge);
     }
+    u32::try_from(len).map_err(|_| WriteError::TooLarge)
+}
+
+/// Earlier progress with the new laid over it.
+fn merge(
+    before: Option<BTreeMap<u32, Progress>>,
+    updates: &[(u32, Progress)],
+) -> Vec<(u32, Progress)> {
+    let Some(mut all) = before else { return updates.to_vec() };
+    all.extend(updates.iter().cloned());
+    all.into_iter().collect()
+}
+
+/// Where the reports stand in a settle frame: three parts each, behind the frame's own.
+fn lay_out(parts: &[Bytes], reports: &[&NewMessage]) -> Result<(u32, Vec<Arrival>), WriteError> {
+    let narrow = |n: usize| u32::try_from(n).map_err(|_| WriteError::TooLarge);
+    let (own, theirs) = parts.split_first().ok_or(WriteError::TooLarge)?;
+    let mut at = own.len();
+    let mut arrivals = Vec::with_capacity(reports.len());
+    for (report, parts) in reports.iter().zip(theirs.chunks_exact(3)) {
+        let [before, head, body] = parts else { continue };
+        let len = head.len() + body.len();
+        let start = at + before.len();
+        arrivals.push(arrival(report, fitting(report)?, narrow(start)?, narrow(len)?));
+        at = start + len;
+    }
+    Ok((narrow(own.len())?, arrivals))
 }
