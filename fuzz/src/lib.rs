@@ -10,3 +10,4 @@ pub mod grammar;
 pub mod message;
 pub mod pair;
 pub mod server;
+pub mod spool;

@@ -4,10 +4,19 @@ use posthaste_message::dsn::{Kind, Original, Reason, Recipient, Report};
 use posthaste_message::edit::{self, Edit};
 use posthaste_message::header::{MAX_VALUE, Scan};
 use posthaste_message::received::{Protocol, Received};
-use posthaste_message::{date, trace};
+use posthaste_message::{address_list, date, trace};
 use posthaste_smtp::reply::EnhancedCode;
 
 use crate::choices::{Choices, seeds};
+
+/// A field gives at most as many addresses as it has octets, none of them empty.
+pub fn addresses(octets: &[u8]) {
+    let field = String::from_utf8_lossy(octets);
+    let found = address_list::parse(&field);
+    assert!(found.len() <= address_list::MAX_ADDRESSES.min(field.len()));
+    assert!(found.iter().all(|address| !address.is_empty()), "{found:?}");
+    assert!(found.iter().map(String::len).sum::<usize>() <= field.len());
+}
 
 /// How the octets are split never changes the facts, and the facts are true of the octets.
 pub fn header_scan(octets: &[u8]) {

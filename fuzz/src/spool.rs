@@ -1,0 +1,170 @@
+//! The spool on disk: envelopes as octets, and recovery from damage.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthaste_queue::QueueId;
+use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Progress, Recipient, State};
+use posthaste_queue::spool::{Body, Change, NewMessage, Prelude, Recovery, Settings};
+use posthaste_queue::spool::{Settlement, Store};
+use posthaste_sim::disk::SimDisk;
+use posthaste_sim::rng::{Rng, SeededRandom};
+use posthaste_sim::trace::Trace;
+use posthaste_smtp::address::{Mailbox, Utf8};
+use posthaste_world::disk::Open;
+use posthaste_world::{Disk, Timestamp};
+
+use crate::choices::seeds;
+
+const ROOT: &str = "/spool";
+const DISK_OCTETS: u64 = 16 << 20;
+const MESSAGES: u32 = 4;
+
+/// Octets that decode as an envelope, or as a recipient's progress, encode to octets that decode to
+/// the same.
+pub fn envelope(octets: &[u8]) {
+    let id = id(1);
+    if let Ok(envelope) = Envelope::decode(id, octets) {
+        assert_eq!(
+            Envelope::decode(id, &envelope.encode()).as_ref(),
+            Ok(&envelope)
+        );
+    }
+    if let Ok(progress) = Progress::decode(octets) {
+        assert_eq!(Progress::decode(&progress.encode()).as_ref(), Ok(&progress));
+    }
+}
+
+/// A spool with a few messages is damaged and opened again: that works, what is read back is what was
+/// written, nothing comes that was not, and without damage everything does.
+pub fn damage(octets: &[u8]) {
+    let Some(([closed], damage)) = seeds(octets) else {
+        return;
+    };
+    let disk = SimDisk::new(Path::new(ROOT), DISK_OCTETS, Rng::new(1), Trace::new(false));
+    let (mut store, _) = open(&disk);
+    let mut written = BTreeMap::new();
+    for n in 0..MESSAGES {
+        let new = message(n);
+        written.insert(new.envelope.id, new.clone());
+        let results = store.write(&[Change::Commit(Box::new(new))]);
+        assert_eq!(results, [Ok(())]);
+    }
+    let delivered = Progress {
+        state: State::Delivered,
+        ..Progress::default()
+    };
+    let settlement = Settlement {
+        id: id(0),
+        updates: vec![(0, delivered)],
+        reports: Vec::new(),
+    };
+    assert_eq!(store.write(&[Change::Settle(settlement)]), [Ok(())]);
+    if closed % 2 == 0 {
+        store.close();
+    }
+    disk.restart_process();
+    let damaged = damage
+        .chunks_exact(5)
+        .filter(|step| spoil(&disk, step))
+        .count();
+
+    let (store, recovery) = open(&disk);
+    for waiting in &recovery.messages {
+        let new = written
+            .get(&waiting.id)
+            .expect("nothing is queued that was not written");
+        // A damaged message may be noticed only when it is read.
+        let Ok(stored) = store.read(waiting.id) else {
+            continue;
+        };
+        assert_eq!(stored.prelude(), &new.prelude);
+        let mut content = stored.content();
+        let mut read = Vec::new();
+        while let Ok(Some(piece)) = content.next_blocking() {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read.starts_with(&new.prelude.trace));
+        let Body::Inline(body) = &new.body else {
+            unreachable!("all are inline")
+        };
+        assert_eq!(read[new.prelude.trace.len()..], body[..]);
+    }
+    if damaged == 0 {
+        assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
+        assert_eq!(
+            recovery.messages.len(),
+            written.len() - 1,
+            "all but the delivered one"
+        );
+    }
+}
+
+fn open(disk: &SimDisk) -> (Store, Recovery) {
+    let settings = Settings {
+        segment: Settings::SEGMENT_MIN,
+        ..Settings::default()
+    };
+    let random = Arc::new(SeededRandom::new(Rng::new(2)));
+    let key = |recipient: &Recipient| recipient.address.domain().to_string();
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    Store::open(disk, random, Path::new(ROOT), &settings, &key).expect("start-up goes on")
+}
+
+/// Does one thing to one file; false when there was nothing to do it to.
+fn spoil(disk: &SimDisk, step: &[u8]) -> bool {
+    let &[which, high, low, kind, value] = step else {
+        return false;
+    };
+    let files = disk.files();
+    let Some(path) = files.get(usize::from(which) % files.len().max(1)) else {
+        return false;
+    };
+    let Ok(file) = disk.open(path, Open::ReadWrite) else {
+        return false;
+    };
+    let len = file.len().unwrap_or(0);
+    let at = u64::from(u16::from_be_bytes([high, low]));
+    if at >= len {
+        return false;
+    }
+    let mut octet = [0];
+    match kind % 4 {
+        0 => file.set_len(at).is_ok(),
+        1 => file
+            .write_at(at, &[std::io::IoSlice::new(&[value; 64])])
+            .is_ok(),
+        _ => {
+            let _ = file.read_at(at, &mut octet);
+            octet[0] ^= value;
+            value != 0 && file.write_at(at, &[std::io::IoSlice::new(&octet)]).is_ok()
+        }
+    }
+}
+
+fn id(n: u32) -> QueueId {
+    QueueId::new(
+        Timestamp::from_secs(u64::from(n)),
+        &SeededRandom::new(Rng::new(3)),
+    )
+}
+
+fn message(n: u32) -> NewMessage {
+    let body = Bytes::from(format!("Subject: {n}\r\n\r\n").repeat(1 + 40 * n as usize));
+    let facts = ContentFacts {
+        size: body.len() as u64,
+        ..ContentFacts::default()
+    };
+    let address = Mailbox::parse(&format!("r{n}@example.org"), Utf8::Refused).unwrap();
+    NewMessage {
+        envelope: Envelope {
+            id: id(n),
+            message: Message::ours(Timestamp::from_secs(u64::from(n)), facts),
+            recipients: vec![Recipient::new(address)],
+        },
+        prelude: Prelude::trace(format!("Received: {n}\r\n").into_bytes()),
+        body: Body::Inline(body),
+    }
+}
