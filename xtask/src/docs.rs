@@ -1,11 +1,12 @@
 //! `cargo xtask docs`: rustdoc without warnings, and the documents that are made from the code.
 //!
-//! [`RFC_PAGE`] ends with a generated list: which file speaks of which section of which RFC. With
-//! `--check` nothing is written and a stale document is a failure.
+//! [`RFC_PAGE`] ends with a generated list: which file speaks of which section of which RFC.
+//! The functions quoted in [`quote::PAGE`] are written anew. With `--check` nothing is written and a stale document is a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{self, Result};
+use crate::quote;
 use crate::tidy::{self, File};
 
 /// Where every RFC the code refers to is explained.
@@ -23,16 +24,16 @@ pub(crate) struct Reference {
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let check = arguments.iter().any(|argument| argument == "--check");
     let files = tidy::files()?;
-    let page = files.iter().find(|file| file.path == RFC_PAGE);
-    let page = page.ok_or_else(|| format!("{RFC_PAGE} is missing"))?;
-    let fresh = format!("{}{GENERATED}\n{}", hand_written(&page.text), index(&files));
-    if fresh != page.text {
-        if check {
-            return Err(format!("{RFC_PAGE} is stale: run `cargo xtask docs`"));
-        }
-        std::fs::write(command::root().join(RFC_PAGE), fresh)
-            .map_err(|fault| format!("{RFC_PAGE} cannot be written: {fault}"))?;
-    }
+    let rfc = text_of(&files, RFC_PAGE)?;
+    let fresh = format!("{}{GENERATED}\n{}", hand_written(rfc), index(&files));
+    renew(RFC_PAGE, rfc, &fresh, check)?;
+    let architecture = text_of(&files, quote::PAGE)?;
+    renew(
+        quote::PAGE,
+        architecture,
+        &quote::fill(architecture, &files)?,
+        check,
+    )?;
     references_of_the_program(check)?;
     command::cargo()
         .args([
@@ -44,6 +45,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ])
         .env("RUSTDOCFLAGS", "--deny warnings")
         .run()
+}
+
+fn text_of<'a>(files: &'a [File], path: &str) -> Result<&'a str> {
+    let found = files.iter().find(|file| file.path == path);
+    Ok(&found.ok_or_else(|| format!("{path} is missing"))?.text)
+}
+
+/// Writes a document that is stale, or says that it is.
+fn renew(path: &str, old: &str, fresh: &str, check: bool) -> Result<()> {
+    if old == fresh {
+        return Ok(());
+    }
+    if check {
+        return Err(format!("{path} is stale: run `cargo xtask docs`"));
+    }
+    std::fs::write(command::root().join(path), fresh)
+        .map_err(|fault| format!("{path} cannot be written: {fault}"))
 }
 
 /// The pages of `docs/reference` that are made from the program's own definitions; a test of the

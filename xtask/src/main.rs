@@ -12,6 +12,7 @@ mod docs;
 mod fuzz;
 mod metadata;
 mod peers;
+mod quote;
 mod sim;
 mod source;
 mod test;
