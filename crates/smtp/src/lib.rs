@@ -34,7 +34,8 @@
 //!     session.wrote(session.output().len());
 //! }
 //! assert_eq!(message, b"Subject: hi\r\n\r\n.dot\r\n");
-//! assert!(replies.ends_with(b"250 2.0.0 queued\r\n221 2.0.0 mx.example.org closing connection\r\n"));
+//! let end = b"250 2.0.0 queued\r\n221 2.0.0 mx.example.org closing connection\r\n";
+//! assert!(replies.ends_with(end));
 //! ```
 //!
 //! Invariant of both ends: how the input is cut into pieces never changes the output.

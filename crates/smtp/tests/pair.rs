@@ -5,7 +5,8 @@
 //! stories are compared; [`Pair::check`] holds the promises. `POSTHASTE_SEED=N` replays one seed,
 //! with its dialogue printed; `POSTHASTE_SEEDS=N` sets how many are played.
 
-#![expect(clippy::print_stderr, reason = "a failing seed says how to replay it")]
+#![allow(clippy::print_stderr)] // a failing seed says how to replay it
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
@@ -83,6 +84,10 @@ pub struct Pair {
     to_send: VecDeque<Sent>,
     /// Begun and not finished.
     open: VecDeque<Sent>,
+    /// Where the final dot of each of them ends among all that the client says, once it is said.
+    dots: VecDeque<Option<usize>>,
+    /// How much of what the client says was written.
+    written: usize,
     /// What the client has to give still, of the message whose turn it is.
     giving: Option<(Vec<u8>, usize)>,
     draft: Got,
@@ -126,6 +131,8 @@ impl Pair {
             ahead: random.chance(50),
             to_send,
             open: VecDeque::new(),
+            dots: VecDeque::new(),
+            written: 0,
             giving: None,
             draft: Got::default(),
             got: Vec::new(),
@@ -173,6 +180,7 @@ impl Pair {
         let n = self.random.below(output.len() + 1);
         let octets = output[..n].to_vec();
         self.client.wrote(n);
+        self.written += n;
         if !octets.is_empty() {
             self.note(&format!("C: {}", octets.escape_ascii()));
         }
@@ -234,6 +242,10 @@ impl Pair {
             if *given == body.len() {
                 self.client.end_body();
                 self.giving = None;
+                let position = self.written + self.client.output().len();
+                if let Some(dot) = self.dots.back_mut() {
+                    *dot = Some(position);
+                }
             }
         }
         let event = self.client.next();
@@ -258,7 +270,10 @@ impl Pair {
             self.client.reset();
         }
         match self.client.begin(sent.transaction.clone()) {
-            Ok(()) => self.open.push_back(sent),
+            Ok(()) => {
+                self.open.push_back(sent);
+                self.dots.push_back(None);
+            }
             Err(unsuitable) => {
                 self.note(&format!("client: {unsuitable:?}"));
                 assert_ne!(unsuitable, client::Unsuitable::NotReady);
@@ -274,6 +289,16 @@ impl Pair {
             client::Event::Finished(outcomes) => {
                 let sent = self.open.pop_front().unwrap();
                 assert_eq!(outcomes.len(), sent.transaction.recipients.len());
+                let dot = self.dots.pop_front().unwrap();
+                let after = dot.is_some_and(|dot| dot <= self.written) && !sent.flawed;
+                let said = [Lost::BeforeEndOfData, Lost::AfterEndOfData][usize::from(after)];
+                for outcome in &outcomes {
+                    let lost = matches!(outcome, RecipientOutcome::Lost(_));
+                    assert!(
+                        !lost || *outcome == RecipientOutcome::Lost(said),
+                        "{outcome:?}"
+                    );
+                }
                 self.finished.push((sent, outcomes));
             }
             client::Event::Closed(why) => {
@@ -548,7 +573,8 @@ impl Drop for Replay {
     fn drop(&mut self) {
         let seed = self.0;
         eprintln!(
-            "seed {seed} failed; replay with POSTHASTE_SEED={seed} cargo test -p posthaste-smtp --test pair"
+            "seed {seed} failed; replay: \
+             POSTHASTE_SEED={seed} cargo test -p posthaste-smtp --test pair"
         );
     }
 }
