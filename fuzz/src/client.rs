@@ -20,9 +20,9 @@ struct Transcript {
     finished: usize,
 }
 
-/// How a line is cut never changes anything; each transaction that was begun ends exactly once, with
-/// one outcome per recipient, of the class of the reply. (Whole lines that come before they are owed
-/// are another matter: whether they are seen as such is a question of time.)
+/// How a line is cut never changes anything; each transaction that was begun ends exactly once,
+/// with one outcome per recipient, of the class of the reply. (Whole lines that come before they
+/// are owed are another matter: whether they are seen as such is a question of time.)
 pub fn session(octets: &[u8]) {
     let Some(([flags, cuts], wire)) = seeds(octets) else {
         return;

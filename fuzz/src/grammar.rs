@@ -72,8 +72,8 @@ pub fn command(octets: &[u8]) {
     }
 }
 
-/// A reply that parses renders to whole lines that parse to a reply of the same codes; a second time
-/// nothing changes any more (the first time, long lines are cut and odd octets replaced).
+/// A reply that parses renders to whole lines that parse to a reply of the same codes; a second
+/// time nothing changes any more (the first time, long lines are cut and odd octets replaced).
 pub fn reply(octets: &[u8]) {
     if let Some(code) = std::str::from_utf8(octets)
         .ok()

@@ -71,61 +71,64 @@ pub fn header_scan(octets: &[u8]) {
     let _ = date::parse(&field);
 }
 
-/// Whatever the texts are, a report is lines that end in CRLF, with the structure that it should have,
-/// and a trace field is one field.
+/// Whatever the texts are, a report is lines that end in CRLF, with the structure that it should
+/// have, and a trace field is one field.
 pub fn dsn(octets: &[u8]) {
     let Some(([kind, class], texts)) = seeds(octets) else {
         return;
     };
     // 255 is in no UTF-8 text, so it separates them.
-    let texts: Vec<String> = texts
+    let mut texts: Vec<String> = texts
         .split(|&b| b == 255)
-        .map(|t| String::from_utf8_lossy(t).into_owned())
+        .map(|text| String::from_utf8_lossy(text).into_owned())
         .collect();
-    let text = |i: usize| texts.get(i).map_or("", String::as_str);
-    let body = text(7).replace(['\r', '\0'], "").replace('\n', "\r\n");
+    texts.resize(TEXTS, String::new());
+    report(kind, class, &texts);
+    trace_fields(class % 2 == 1, &texts);
+}
 
-    let kinds = [
-        Kind::Failed,
-        Kind::Delayed,
-        Kind::Delivered,
-        Kind::Relayed,
-        Kind::Expanded,
-    ];
-    let status = EnhancedCode {
-        class: 2 + class % 4,
-        subject: class.into(),
-        detail: kind.into(),
-    };
+const TEXTS: usize = 8;
+const KINDS: [Kind; 5] = [
+    Kind::Failed,
+    Kind::Delayed,
+    Kind::Delivered,
+    Kind::Relayed,
+    Kind::Expanded,
+];
+
+fn report(kind: u8, class: u8, texts: &[String]) {
+    let body = texts[7].replace(['\r', '\0'], "").replace('\n', "\r\n");
     let remote = Recipient {
-        original: Some(text(0)),
-        address: text(1),
-        status,
+        original: Some(&texts[0]),
+        address: &texts[1],
+        status: EnhancedCode {
+            class: 2 + class % 4,
+            subject: class.into(),
+            detail: kind.into(),
+        },
         reason: Some(Reason::Remote {
-            host: text(2),
-            reply: text(3),
+            host: &texts[2],
+            reply: &texts[3],
         }),
         last_attempt_s: Some(kind.into()),
         retry_until_s: Some(class.into()),
     };
-    let reason = Some(Reason::Local(text(3)));
     let local = Recipient {
         original: None,
-        reason,
+        reason: Some(Reason::Local(&texts[3])),
         ..remote.clone()
     };
-    let recipients = [remote, local];
     let whole = class % 2 == 0;
     let report = Report {
-        kind: kinds[usize::from(kind) % kinds.len()],
-        reporting_mta: text(4),
-        to: text(1),
-        envelope_id: Some(text(5)),
-        queue_id: text(6),
-        message_id: text(2),
+        kind: KINDS[usize::from(kind) % KINDS.len()],
+        reporting_mta: &texts[4],
+        to: &texts[1],
+        envelope_id: Some(&texts[5]),
+        queue_id: &texts[6],
+        message_id: &texts[2],
         arrival_s: 0,
         unix_s: u64::MAX,
-        recipients: &recipients,
+        recipients: &[remote, local],
         original: match whole {
             true => Original::Whole(body.as_bytes()),
             false => Original::Headers(body.as_bytes()),
@@ -134,23 +137,25 @@ pub fn dsn(octets: &[u8]) {
     let rendered = report.render();
     assert_report(&rendered.message, &body, whole);
     assert_eq!(rendered.eight_bit, !rendered.message.is_ascii());
+}
 
+fn trace_fields(utf8: bool, texts: &[String]) {
     let received = Received {
-        hello: text(2),
+        hello: &texts[2],
         peer: None,
-        reverse_name: Some(text(3)),
-        by: text(4),
+        reverse_name: Some(&texts[3]),
+        by: &texts[4],
         protocol: Protocol::Esmtp,
         tls: None,
         authenticated: false,
-        utf8: class % 2 == 1,
-        id: text(6),
-        recipient: Some(text(1)),
+        utf8,
+        id: &texts[6],
+        recipient: Some(&texts[1]),
         unix_s: 0,
     };
     assert_field(&received.render());
-    assert_field(&trace::return_path(text(1)));
-    assert_field(&trace::delivered_to(text(1)));
+    assert_field(&trace::return_path(&texts[1]));
+    assert_field(&trace::delivered_to(&texts[1]));
 }
 
 /// One field: a line end only at its end or before white space that more than white space follows.

@@ -30,8 +30,8 @@ struct Draft {
     header_block: Option<usize>,
 }
 
-/// How the input is cut, and how much of the output is written at once, never changes anything; what
-/// the session passes on has no bare CR or LF; what it sends is whole replies.
+/// How the input is cut, and how much of the output is written at once, never changes anything;
+/// what the session passes on has no bare CR or LF; what it sends is whole replies.
 pub fn session(octets: &[u8]) {
     let Some(([flags, answers, cuts], wire)) = seeds(octets) else {
         return;

@@ -37,8 +37,8 @@ pub fn envelope(octets: &[u8]) {
     }
 }
 
-/// A spool with a few messages is damaged and opened again: that works, what is read back is what was
-/// written, nothing comes that was not, and without damage everything does.
+/// A spool with a few messages is damaged and opened again: that works, what is read back is what
+/// was written, nothing comes that was not, and without damage everything does.
 pub fn damage(octets: &[u8]) {
     let Some(([closed], damage)) = seeds(octets) else {
         return;

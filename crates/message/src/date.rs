@@ -40,8 +40,8 @@ pub fn render(unix_s: u64) -> String {
     format!("{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000")
 }
 
-/// Reads a date-time; seconds since 1970-01-01T00:00:00Z, negative before that. `None` when it is no
-/// date-time of RFC 5322 §3.3 or §4.3. The day of the week is not compared with the date.
+/// Reads a date-time; seconds since 1970-01-01T00:00:00Z, negative before that. `None` when it is
+/// no date-time of RFC 5322 §3.3 or §4.3. The day of the week is not compared with the date.
 #[must_use]
 pub fn parse(text: &[u8]) -> Option<i64> {
     if text.len() > MAX_TEXT {
@@ -119,8 +119,8 @@ fn days_in_month(year: u64, month: u64) -> u64 {
     }
 }
 
-/// The text with every comment, nested ones too, turned into a space. `None` when a comment does not
-/// end or the text is not ASCII.
+/// The text with every comment, nested ones too, turned into a space. `None` when a comment does
+/// not end or the text is not ASCII.
 fn without_comments(text: &[u8]) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let (mut depth, mut escaped) = (0_usize, false);

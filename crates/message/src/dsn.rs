@@ -5,8 +5,9 @@
 //! in. The boundary does not occur in what is returned. The report says `Auto-Submitted:
 //! auto-replied` (RFC 3834 §5) and names the message it is about in `In-Reply-To`.
 //!
-//! This module does **not** decide who gets a report (RFC 3461 §5.2, NOTIFY); its caller does, sends
-//! it with the null reverse-path, and never makes one about a message that had the null reverse-path.
+//! This module does **not** decide who gets a report (RFC 3461 §5.2, NOTIFY); its caller does,
+//! sends it with the null reverse-path, and never makes one about a message that had the null
+//! reverse-path.
 
 mod people;
 mod programs;
@@ -270,9 +271,9 @@ fn encoding(eight_bit: bool) -> &'static str {
     }
 }
 
-/// A boundary that no line of `content` starts with (RFC 2046 §5.1.1). `=_` is in none of the usual
-/// encodings, so the first try nearly always serves; a message has finitely many lines, so some try
-/// does.
+/// A boundary that no line of `content` starts with (RFC 2046 §5.1.1). `=_` is in none of the
+/// usual encodings, so the first try nearly always serves; a message has finitely many lines, so
+/// some try does.
 fn boundary(queue_id: &str, content: &[u8]) -> String {
     let id: String = queue_id
         .chars()

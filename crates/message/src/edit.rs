@@ -1,8 +1,8 @@
 //! Edits to a header block, as filters ask for them: insert, replace or delete a field.
 //!
 //! Untouched fields keep every octet. A field that an edit brings is made safe first: its lines end
-//! in CRLF, a further line starts with white space, and there is no NUL; one without a field name is
-//! no field, and its edit does nothing.
+//! in CRLF, a further line starts with white space, and there is no NUL; one without a field name
+//! is no field, and its edit does nothing.
 //!
 //! This module does **not** find the header block: [`crate::header::Scan`] does.
 
@@ -177,7 +177,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_edit_brings_one_field_or_none(field in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn an_edit_brings_one_field_or_none(
+            field in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
             let out = apply(BLOCK, &[Edit::Insert { at: 0, field }]);
             let count = fields(&out).len();
             prop_assert!(count == 4 || (count == 3 && out == BLOCK));

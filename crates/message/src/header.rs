@@ -3,13 +3,13 @@
 //!
 //! It runs over every message once, as the pieces come, and keeps a few hundred octets whatever the
 //! message is. **Where the header block ends** (RFC 5322 §2.1): at an empty line, or, as other mail
-//! servers do it, before the first line that is neither a field nor a continuation. Such a line then
-//! belongs to the body and the scan says `malformed`. A field name is printable ASCII without colon;
-//! white space between it and the colon is obsolete but read (RFC 5322 §4.5). White space alone on a
-//! line continues a field (RFC 5322 §4.2).
+//! servers do it, before the first line that is neither a field nor a continuation. Such a line
+//! then belongs to the body and the scan says `malformed`. A field name is printable ASCII without
+//! colon; white space between it and the colon is obsolete but read (RFC 5322 §4.5). White space
+//! alone on a line continues a field (RFC 5322 §4.2).
 //!
-//! Bounds: [`MAX_BLOCK`], [`MAX_FIELDS`], [`MAX_FIELD`]. A message that breaks one should be refused;
-//! the facts say which, and the scan stays as cheap as before.
+//! Bounds: [`MAX_BLOCK`], [`MAX_FIELDS`], [`MAX_FIELD`]. A message that breaks one should be
+//! refused; the facts say which, and the scan stays as cheap as before.
 //!
 //! This module does **not** parse field values, decode encoded words, or look into MIME parts.
 
@@ -49,7 +49,8 @@ const NAMES: [(&[u8], Field); 15] = [
 
 /// A field that the scan counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // The names are those of RFC 5321 §4.4, RFC 5322 §3.6, RFC 2045 and RFC 3834.
+// The names are those of RFC 5321 §4.4, RFC 5322 §3.6, RFC 2045 and RFC 3834.
+#[allow(missing_docs)]
 pub enum Field {
     Received,
     ReturnPath,
@@ -491,8 +492,10 @@ mod tests {
 
     #[test]
     fn an_ordinary_message_gives_its_facts() {
-        let message = b"Received: from a by b;\r\n\tdate\r\nreceived : x\r\nDate: now\r\nFROM: a@b\r\n\
-            Message-ID:\r\n <1@b>\r\nSubject:  Hello\r\n\tworld \r\n\r\nBody: no field\r\nlonger line here\r\n";
+        let message = b"Received: from a by b;\r\n\tdate\r\nreceived : x\r\nDate: now\r\n\
+            FROM: a@b\r\n\
+            Message-ID:\r\n <1@b>\r\nSubject:  Hello\r\n\tworld \r\n\r\n\
+            Body: no field\r\nlonger line here\r\n";
         let facts = scan(message);
         assert_eq!(facts.count(Field::Received), 2);
         assert_eq!(facts.count(Field::From), 1);
@@ -621,7 +624,8 @@ mod tests {
     proptest! {
         #[test]
         fn splitting_the_octets_never_changes_the_facts(
-            message in message(), cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+            message in message(),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
             let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(message.len() + 1)).collect();
             cuts.sort_unstable();

@@ -2,9 +2,9 @@
 //! ([`received`], [`trace`]), [`date`] and [`message_id`] for what we create, [`edit`]s to a header
 //! block, and delivery status notifications ([`dsn`], RFC 3464, with [`xtext`]).
 //!
-//! Everything here is a pure function of bytes: no I/O, no clock, no configuration. Text that a peer
-//! chose is cleaned on its way into a field, so that no octet of it can end the field, open a comment
-//! or start another field.
+//! Everything here is a pure function of bytes: no I/O, no clock, no configuration. Text that a
+//! peer chose is cleaned on its way into a field, so that no octet of it can end the field, open a
+//! comment or start another field.
 //!
 //! This crate does **not** walk MIME structure, decode bodies, sign, or judge a message.
 

@@ -94,8 +94,8 @@ impl Received<'_> {
         out
     }
 
-    /// The `with` protocol type (RFC 3848 §2; RFC 6531 §4.3). After HELO there are no extensions, so
-    /// `SMTP` stands alone.
+    /// The `with` protocol type (RFC 3848 §2; RFC 6531 §4.3). After HELO there are no extensions,
+    /// so `SMTP` stands alone.
     fn with(&self) -> &'static str {
         let kind = (
             self.protocol,

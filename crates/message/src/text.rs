@@ -12,7 +12,8 @@ pub(crate) const COLUMNS: usize = 78;
 pub(crate) const MAX_NAME: usize = 255;
 /// Most characters of an address: a path and a little (RFC 5321 §4.5.3.1.3).
 pub(crate) const MAX_ADDRESS: usize = 320;
-/// Most octets of one word before it is cut in two: below the 998 of RFC 5322 §2.1.1, indent and all.
+/// Most octets of one word before it is cut in two: below the 998 of RFC 5322 §2.1.1, indent and
+/// all.
 const MAX_WORD: usize = 900;
 
 /// A host name or an address literal; anything else is made harmless. Never empty. With `utf8`,
@@ -49,8 +50,8 @@ pub(crate) fn atom(text: &str) -> String {
         .collect()
 }
 
-/// An address as it stands between angle brackets. A quoted local-part keeps what it quotes; outside
-/// of quotes nothing special stays. Characters beyond ASCII stay.
+/// An address as it stands between angle brackets. A quoted local-part keeps what it quotes;
+/// outside of quotes nothing special stays. Characters beyond ASCII stay.
 pub(crate) fn address(text: &str) -> String {
     let cut: String = text.chars().take(MAX_ADDRESS).collect();
     let quotes_close = quoted_end(&cut).is_some() || !cut.contains('"');
@@ -119,8 +120,8 @@ pub(crate) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    /// Starts with `first`, which is ours, as the beginning of a line; each further line starts with
-    /// `indent`. A word follows `first` without a space: put one there if it is wanted.
+    /// Starts with `first`, which is ours, as the beginning of a line; each further line starts
+    /// with `indent`. A word follows `first` without a space: put one there if it is wanted.
     pub(crate) fn new(out: &'a mut String, first: &str, indent: &'static str) -> Self {
         out.push_str(first);
         Fold {
@@ -203,7 +204,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folded_lines_are_short_and_lose_no_word(words in proptest::collection::vec("[a-z]{1,40}", 0..40)) {
+        fn folded_lines_are_short_and_lose_no_word(
+            words in proptest::collection::vec("[a-z]{1,40}", 0..40),
+        ) {
             let mut out = String::new();
             let mut fold = Fold::new(&mut out, "Name: ", "\t");
             words.iter().for_each(|w| fold.word(w));

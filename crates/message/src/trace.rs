@@ -6,8 +6,8 @@
 
 use crate::text;
 
-/// Renders `Return-Path: <reverse_path>` with its CRLF; `reverse_path` is without angle brackets and
-/// empty for the null reverse-path.
+/// Renders `Return-Path: <reverse_path>` with its CRLF; `reverse_path` is without angle brackets
+/// and empty for the null reverse-path.
 #[must_use]
 pub fn return_path(reverse_path: &str) -> String {
     format!("Return-Path: <{}>\r\n", text::address(reverse_path))

@@ -258,7 +258,8 @@ proptest! {
             retry_until_s: Some(1),
             ..bob()
         };
-        let local = Recipient { reason: Some(Reason::Local(&said)), original: None, ..recipient.clone() };
+        let reason = Some(Reason::Local(&said));
+        let local = Recipient { reason, original: None, ..recipient.clone() };
         let recipients = [recipient, local];
         let report = Report {
             to: &address,
@@ -302,7 +303,8 @@ proptest! {
     }
 }
 
-/// Reads a report on standard input as an independent implementation does, and prints what it found.
+/// Reads a report on standard input as an independent implementation does, and prints what it
+/// found.
 const READER: &str = r#"
 import email, email.policy, sys
 m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)

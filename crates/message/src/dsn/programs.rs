@@ -106,7 +106,8 @@ fn original_recipient(orcpt: &str) -> Option<(String, String)> {
     (!address.is_empty()).then(|| (format!("{};", text::atom(kind)), address))
 }
 
-/// An address in the ASCII form of RFC 6533 §3 (`utf-8-addr-xtext`). What already has that form stays.
+/// An address in the ASCII form of RFC 6533 §3 (`utf-8-addr-xtext`). What already has that form
+/// stays.
 fn utf8_xtext(address: &str) -> String {
     if address.is_ascii() {
         return address.to_owned();
