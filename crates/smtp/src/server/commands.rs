@@ -175,7 +175,10 @@ impl Session {
             Verb::Rset => no_argument(argument).map(|()| Verdict::Reset),
             Verb::Quit => no_argument(argument).map(|()| Verdict::Quit),
             Verb::Noop => Ok(Verdict::Say(Reply::ok())),
-            Verb::Help => Ok(Verdict::Say(help())),
+            Verb::Help if argument.is_empty() || command::split(argument.as_bytes()).is_ok() => {
+                Ok(Verdict::Say(help()))
+            }
+            Verb::Help => Err(Reply::new(504, (5, 5, 4), "No help for that")),
             Verb::Vrfy if argument.is_empty() => Err(syntax("VRFY needs an address")),
             Verb::Vrfy => {
                 let text = "Cannot verify; send mail and it will be tried";
