@@ -210,12 +210,16 @@ impl Connection {
     async fn send_body(&mut self, parcel: &mut Parcel<'_>) {
         parcel.rewind();
         loop {
-            match parcel.next().await {
-                Ok(Some(octets)) => self.session.body(&octets),
+            let piece = match parcel.next().await {
+                Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(e) => return self.cut(format!("the message cannot be read: {e}")),
-            }
-            if self.session.output().len() >= WRITE_AT {
+            };
+            for part in piece.chunks(WRITE_AT) {
+                self.session.body(part);
+                if self.session.output().len() < WRITE_AT {
+                    continue;
+                }
                 self.timer.set(self.session.patience());
                 if let Err(why) = self.write().await {
                     self.hear_last_words().await;

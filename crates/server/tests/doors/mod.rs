@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "these are the doors")]
 
 mod disk;
+mod node;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexS
 use tokio::time::{Instant, Sleep};
 
 pub use disk::Files;
+pub use node::{Node, mailbox};
 
 /// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `exists NAME`, `fails NAME`, `cname NAME OTHER`.
 /// What is not in the table does not exist.
