@@ -85,7 +85,7 @@ impl Queue {
         let changed = Arc::new(Notify::new());
         let (enter, notify) = (schedule.clone(), changed.clone());
         let observer = Box::new(move |waiting: &Waiting| {
-            insert(&mut enter.lock().unwrap_or_else(PoisonError::into_inner), waiting);
+            insert(&mut locked(&enter), waiting);
             notify.notify_waiters();
         });
         let (spool, recovery) = Spool::open(world, dir, settings.spool, key, observer)?;
@@ -167,8 +167,9 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
-    /// Makes outcomes and their reports durable, together, and then ends the work. When that fails
-    /// the recipients are due again in a minute, as if there had been no attempt.
+    /// Makes outcomes and their reports durable, together, and then ends the work; also when nobody
+    /// waits for it any more. When that fails the recipients are due again in a minute, as if there
+    /// had been no attempt.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -178,17 +179,15 @@ impl Queue {
         outcomes: Vec<Outcome>,
         reports: Vec<NewMessage>,
     ) -> Result<(), WriteError> {
-        let mut guard = InHands { queue: self, work: Some(work) };
-        let Some(work) = &guard.work else { return Ok(()) };
-        let next: Vec<_> = outcomes.iter().map(|o| (o.recipient, next_of(work, o))).collect();
+        let id = work.id;
+        let next: Vec<_> = outcomes.iter().map(|o| (o.recipient, next_of(&work, o))).collect();
         let updates = outcomes.into_iter().map(|o| (o.recipient, o.progress)).collect();
-        let settlement = Settlement { id: work.id, updates, reports };
-        self.spool.settle(settlement).await?;
-        if let Some(work) = guard.work.take() {
-            self.schedule().finish(&work, &next);
-        }
-        self.changed.notify_waiters();
-        Ok(())
+        let hands = self.in_hands(work);
+        let done = Box::new(move |result: &Result<(), WriteError>| match result {
+            Ok(()) => hands.finish(&next),
+            Err(_) => drop(hands),
+        });
+        self.spool.settle(Settlement { id, updates, reports }, done).await
     }
 
     /// Ends work that came to nothing for a reason of our own; see [`Schedule::put_back`].
@@ -311,8 +310,7 @@ impl Queue {
         id: QueueId,
         edit: impl Fn(&mut Progress),
     ) -> Result<(), OperatorError> {
-        let work = self.claim(id)?;
-        let guard = InHands { queue: self, work: Some(work) };
+        let mut hands = self.in_hands(self.claim(id)?);
         let stored = self.read(id).await?;
         let mut outcomes = Vec::new();
         for (recipient, open) in stored.envelope().open() {
@@ -320,12 +318,23 @@ impl Queue {
             edit(&mut progress);
             outcomes.push(Outcome { recipient, progress, destination: None });
         }
-        let Some(work) = guard.into_work() else { return Ok(()) };
-        Ok(self.settle(work, outcomes, Vec::new()).await?)
+        match hands.work.take() {
+            Some(work) => Ok(self.settle(work, outcomes, Vec::new()).await?),
+            None => Ok(()),
+        }
+    }
+
+    fn in_hands(&self, work: Work) -> InHands {
+        InHands {
+            schedule: self.schedule.clone(),
+            changed: self.changed.clone(),
+            clock: self.clock.clone(),
+            work: Some(work),
+        }
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.schedule)
     }
 }
 
@@ -380,23 +389,33 @@ impl From<WriteError> for OperatorError {
 }
 
 /// Work that goes back to the schedule if whoever has it is dropped.
-struct InHands<'a> {
-    queue: &'a Queue,
+struct InHands {
+    schedule: Arc<Mutex<Schedule>>,
+    changed: Arc<Notify>,
+    clock: Arc<dyn Clock>,
     work: Option<Work>,
 }
 
-impl InHands<'_> {
-    fn into_work(mut self) -> Option<Work> {
-        self.work.take()
+impl InHands {
+    fn finish(mut self, next: &[(u32, Next)]) {
+        if let Some(work) = self.work.take() {
+            locked(&self.schedule).finish(&work, next);
+            self.changed.notify_waiters();
+        }
     }
 }
 
-impl Drop for InHands<'_> {
+impl Drop for InHands {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
-            self.queue.put_back(&work);
+            locked(&self.schedule).put_back(&work, self.clock.now());
+            self.changed.notify_waiters();
         }
     }
+}
+
+fn locked(schedule: &Mutex<Schedule>) -> MutexGuard<'_, Schedule> {
+    schedule.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn next_of(work: &Work, outcome: &Outcome) -> Next {

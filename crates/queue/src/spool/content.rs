@@ -63,10 +63,6 @@ impl Stored {
         Arc::make_mut(&mut self.envelope)
     }
 
-    pub(super) fn source(&self) -> &Source {
-        &self.source
-    }
-
     /// The envelope, with all progress made so far.
     #[must_use]
     pub fn envelope(&self) -> &Envelope {

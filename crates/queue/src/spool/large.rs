@@ -50,11 +50,12 @@ impl fmt::Debug for LargeBody {
     }
 }
 
-/// A large body being written.
+/// A large body being written. Dropping it removes the file, unless [`LargeWriter::keep`] was said.
 pub(super) struct LargeWriter {
     folders: Folders,
     reference: Reference,
     file: Arc<dyn File>,
+    kept: bool,
 }
 
 impl LargeWriter {
@@ -65,7 +66,7 @@ impl LargeWriter {
         let path = path(folders, &name);
         let file = folders.disk.open(&path, Open::CreateNew).map_err(|e| error(&e))?.into();
         let reference = Reference { name, len: 0, crc: 0 };
-        Ok(LargeWriter { folders: folders.clone(), reference, file })
+        Ok(LargeWriter { folders: folders.clone(), reference, file, kept: false })
     }
 
     /// Adds octets.
@@ -85,9 +86,17 @@ impl LargeWriter {
         Ok(LargeBody { reference: self.reference, file: self.file.clone() })
     }
 
-    /// The file's name.
-    pub(super) fn name(&self) -> [u8; 16] {
-        self.reference.name
+    /// Lets the file stay: a message names it.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for LargeWriter {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove(&self.folders, &self.reference.name);
+        }
     }
 }
 

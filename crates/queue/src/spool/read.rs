@@ -60,6 +60,12 @@ impl Reader {
         Err(last.map_or(ReadError::Unknown, ReadError::Fault))
     }
 
+    /// Whether a message is queued.
+    #[must_use]
+    pub fn contains(&self, id: QueueId) -> bool {
+        self.shared.lock().entries.contains_key(&id)
+    }
+
     /// Messages now.
     #[must_use]
     pub fn len(&self) -> usize {

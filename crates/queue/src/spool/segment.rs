@@ -74,11 +74,6 @@ impl Segment {
             stuck: false,
         }
     }
-
-    /// Octets that frames may still take.
-    pub(super) fn room(&self) -> u64 {
-        self.len.saturating_sub(self.end)
-    }
 }
 
 /// The name of a segment's file.

@@ -57,6 +57,8 @@ pub struct Store {
     pub(super) chore: Option<Chore>,
     garbage: Vec<[u8; 16]>,
     full: bool,
+    /// No empty segment could be made, and the operator was told.
+    short: bool,
     pub(super) lock: Option<Box<dyn Lock>>,
 }
 
@@ -90,6 +92,7 @@ impl Store {
             chore: None,
             garbage: Vec::new(),
             full: false,
+            short: false,
             lock: Some(lock),
         };
         let recovery = super::recover::recover(&mut store, key)?;
@@ -126,11 +129,10 @@ impl Store {
     /// See [`WriteError`].
     pub fn large_body(&self, octets: &[u8]) -> Result<LargeBody, WriteError> {
         let mut writer = LargeWriter::create(&self.folders, &*self.random)?;
-        let written = writer.write(octets).and_then(|()| writer.finish());
-        if written.is_err() {
-            large::remove(&self.folders, &writer.name());
-        }
-        written
+        writer.write(octets)?;
+        let body = writer.finish()?;
+        writer.keep();
+        Ok(body)
     }
 
     /// Removes a large body that no message holds.
@@ -463,6 +465,7 @@ impl Store {
             }
         }
         self.full = false;
+        self.short = false;
         true
     }
 
@@ -471,7 +474,11 @@ impl Store {
         match self.folders.create(home, self.settings.segment) {
             Ok(segment) => self.ready.push_back(segment),
             Err(fault) => {
-                (self.settings.alarm)(&fault);
+                // Tried again often while the disk is full: told once.
+                if !self.short {
+                    (self.settings.alarm)(&fault);
+                }
+                self.short = true;
                 return false;
             }
         }
