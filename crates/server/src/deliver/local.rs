@@ -86,7 +86,7 @@ impl Local {
             let name = || names.next(clock.now());
             let content = || content.next_blocking();
             match open_root(&*disk, &root) {
-                Ok(root) => maildir::deliver(&*root, letters, content, name),
+                Ok(root) => maildir::deliver(&*root, &letters, content, name),
                 Err(e) => Ok(letters.iter().map(|_| Put::Failed(again(&e))).collect()),
             }
         };

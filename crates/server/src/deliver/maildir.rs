@@ -84,7 +84,7 @@ pub enum Put {
 /// When the content cannot be read; nothing was delivered then.
 pub fn deliver(
     root: &dyn Disk,
-    letters: Vec<Letter>,
+    letters: &[Letter],
     mut content: impl FnMut() -> io::Result<Option<Bytes>>,
     name: impl Fn() -> String,
 ) -> io::Result<Vec<Put>> {
@@ -226,7 +226,7 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn begin(root: &'a dyn Disk, letter: Letter, name: String) -> io::Result<Copy<'a>> {
+    fn begin(root: &'a dyn Disk, letter: &Letter, name: String) -> io::Result<Copy<'a>> {
         let tmp = Path::new("tmp").join(&name);
         let begun = match Self::open(root, &letter.folder, &tmp) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

@@ -1,14 +1,12 @@
 //! Next hops by mail exchanger, case by case: what DNS says, and what is tried.
 
-mod doors;
-
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use doors::{Names, Numbers};
+use crate::doors::{Names, Numbers};
 use posthaste::route::mx::{ADDRESSES_MAX, ADDRESSES_PER_HOST_MAX, HOSTS_MAX, Mx, Ourselves};
 use posthaste_world::Random;
 

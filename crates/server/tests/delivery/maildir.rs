@@ -1,13 +1,11 @@
 //! Delivery into Maildir folders: what ends in the file, in which order it becomes durable, and what
 //! a failing disk leaves behind.
 
-mod doors;
-
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
+use crate::doors::Files;
 use bytes::Bytes;
-use doors::Files;
 use posthaste::deliver::maildir::{Letter, Names, Put, deliver};
 use posthaste_world::{Disk, Timestamp};
 use proptest::prelude::*;
@@ -23,7 +21,7 @@ fn letter(folder: &str, address: &str) -> Letter {
 }
 
 /// Delivers a message that is read in these pieces.
-fn put(disk: &dyn Disk, letters: Vec<Letter>, pieces: &[&[u8]]) -> io::Result<Vec<Put>> {
+fn put(disk: &dyn Disk, letters: &[Letter], pieces: &[&[u8]]) -> io::Result<Vec<Put>> {
     let names = Names::new("mx.test");
     let mut pieces: Vec<Bytes> = pieces
         .iter()
@@ -38,7 +36,7 @@ fn put(disk: &dyn Disk, letters: Vec<Letter>, pieces: &[&[u8]]) -> io::Result<Ve
 fn the_file_has_the_trace_fields_the_message_and_unix_line_ends() {
     let disk = Files::with(&["/m/a/tmp", "/m/a/new", "/m/a/cur"]);
     let message = b"Subject: s\r\n\r\n.dot\r\n\r\n8-bit \xc3\xa4\r\n";
-    let done = put(&*disk, vec![letter("/m/a", "a@test")], &[message]).unwrap();
+    let done = put(&*disk, &[letter("/m/a", "a@test")], &[message]).unwrap();
     assert!(matches!(done[..], [Put::Done]));
     let files = disk.below("/m");
     assert_eq!(files.len(), 1);
@@ -55,12 +53,7 @@ fn the_file_has_the_trace_fields_the_message_and_unix_line_ends() {
 #[test]
 fn content_is_durable_before_its_name_and_the_name_before_the_answer() {
     let disk = Files::with(&["/m/a/tmp", "/m/a/new", "/m/a/cur"]);
-    put(
-        &*disk,
-        vec![letter("/m/a", "a@test")],
-        &[b"a: b\r\n\r\nc\r\n"],
-    )
-    .unwrap();
+    put(&*disk, &[letter("/m/a", "a@test")], &[b"a: b\r\n\r\nc\r\n"]).unwrap();
     let verbs: Vec<String> = disk
         .journal("/m/a")
         .iter()
@@ -76,7 +69,7 @@ fn content_is_durable_before_its_name_and_the_name_before_the_answer() {
 #[test]
 fn a_missing_mailbox_is_made_and_made_durable() {
     let disk = Files::with(&["/m"]);
-    let done = put(&*disk, vec![letter("/m/d.test/a", "a@test")], &[b"\r\n"]).unwrap();
+    let done = put(&*disk, &[letter("/m/d.test/a", "a@test")], &[b"\r\n"]).unwrap();
     assert!(matches!(done[..], [Put::Done]));
     let synced = disk.journal("sync_dir");
     for folder in ["/m/d.test/a", "/m/d.test", "/m"] {
@@ -94,7 +87,7 @@ fn one_message_reaches_every_mailbox_that_can_be_written() {
     ]);
     disk.fail("open", "/m/b/tmp", ErrorKind::PermissionDenied);
     let letters = ["a", "b", "c"].map(|n| letter(&format!("/m/{n}"), &format!("{n}@test")));
-    let done = put(&*disk, letters.into(), &[b"x: y\r\n\r\nz\r\n"]).unwrap();
+    let done = put(&*disk, &letters, &[b"x: y\r\n\r\nz\r\n"]).unwrap();
     assert!(matches!(&done[..], [Put::Done, Put::Failed(e), Put::Done]
         if e.kind() == ErrorKind::PermissionDenied));
     assert_eq!(
@@ -114,12 +107,7 @@ fn a_failure_at_any_step_leaves_nothing_in_new() {
     ] {
         let disk = Files::with(&["/m/a/tmp", "/m/a/new", "/m/a/cur"]);
         disk.fail(verb, "/m/a", kind);
-        let done = put(
-            &*disk,
-            vec![letter("/m/a", "a@test")],
-            &[b"x: y\r\n\r\nz\r\n"],
-        )
-        .unwrap();
+        let done = put(&*disk, &[letter("/m/a", "a@test")], &[b"x: y\r\n\r\nz\r\n"]).unwrap();
         assert!(
             matches!(&done[..], [Put::Failed(e)] if e.kind() == kind),
             "{verb}: {done:?}"
@@ -135,7 +123,7 @@ fn a_message_that_cannot_be_read_leaves_nothing() {
     let mut left = vec![Bytes::from_static(b"x: y\r\n\r\nz\r\n")];
     let content = || left.pop().map(Some).ok_or(io::Error::other("damaged"));
     let root = (&*disk as &dyn Disk).within("/m".as_ref()).unwrap();
-    let result = deliver(&*root, vec![letter("/m/a", "a@test")], content, || {
+    let result = deliver(&*root, &[letter("/m/a", "a@test")], content, || {
         names.next(NOW)
     });
     assert!(result.is_err());
@@ -159,12 +147,7 @@ fn a_message_that_was_in_this_mailbox_before_loops() {
         for cut in 0..message.len() {
             let disk = Files::with(&["/m/a/tmp", "/m/a/new", "/m/a/cur"]);
             let pieces = message.split_at(cut);
-            let done = put(
-                &*disk,
-                vec![letter("/m/a", "a@test")],
-                &[pieces.0, pieces.1],
-            )
-            .unwrap();
+            let done = put(&*disk, &[letter("/m/a", "a@test")], &[pieces.0, pieces.1]).unwrap();
             assert_eq!(
                 matches!(done[..], [Put::Loops]),
                 loops,
@@ -201,7 +184,7 @@ proptest! {
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &whole[w[0]..w[1]]).collect();
         let disk = Files::with(&["/m/a/tmp", "/m/a/new", "/m/a/cur"]);
-        put(&*disk, vec![letter("/m/a", "a@test")], &pieces).unwrap();
+        put(&*disk, &[letter("/m/a", "a@test")], &pieces).unwrap();
         let text = &disk.below("/m/a/new")[0].1;
         let head = "Return-Path: <s@test>\nDelivered-To: a@test\n";
         prop_assert_eq!(text, &format!("{head}{}", message.replace("\r\n", "\n")));

@@ -1,8 +1,6 @@
 //! Who is told what: a table of outcomes and the reports they owe, and what stands in them.
 
-mod doors;
-
-use doors::{Hosts, Node, mailbox};
+use crate::doors::{Hosts, Node, mailbox};
 use posthaste::deliver::{Fate, Outcome};
 use posthaste::report::RECIPIENTS_PER_REPORT;
 use posthaste_queue::QueueId;
@@ -11,7 +9,6 @@ use posthaste_queue::id::ReportKind;
 use posthaste_queue::spool::{Body, NewMessage, Stored};
 use posthaste_smtp::address::ReversePath;
 use posthaste_smtp::reply::Reply;
-use posthaste_world::Clock;
 
 const MESSAGE: &[u8] = b"From: s@sender.test\r\nSubject: the subject\r\n\r\nthe body\r\n";
 const POSTMASTER: &str = "";

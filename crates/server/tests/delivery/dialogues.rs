@@ -1,11 +1,9 @@
 //! Messages to scripted servers: what the server hears, and what becomes of each recipient.
 
-mod doors;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use doors::{Hosts, Node};
+use crate::doors::{Hosts, Node};
 use posthaste::deliver::{Attempted, Fate};
 
 const MESSAGE: &[u8] = b"Subject: s\r\n\r\n.dot\r\nend\r\n";
@@ -89,7 +87,7 @@ async fn the_next_message_goes_over_the_same_connection() {
 async fn an_idle_connection_is_closed_and_a_new_one_made() {
     let mut node = node(ONE, &[("192.0.2.1:25", &[TAKES])]);
     node.send(&["x@d.test"], MESSAGE).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    node.world.clock.sleep(Duration::from_secs(60)).await;
     let done = node.send(&["x@d.test"], MESSAGE).await;
     assert_eq!(done.outcomes[0].1.fate, Fate::Relayed);
     let heard = node.hosts.heard();

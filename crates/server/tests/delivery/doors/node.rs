@@ -19,7 +19,7 @@ use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient};
 use posthaste_queue::schedule::{Purpose, Work};
 use posthaste_queue::spool::{Body, Change, NewMessage, Prelude, Settings, Store, Stored};
 use posthaste_smtp::address::{Mailbox, ReversePath, Utf8};
-use posthaste_world::{Clock, World};
+use posthaste_world::World;
 
 use super::{Files, Hosts, Inline, Names, Numbers, TestClock};
 
@@ -96,7 +96,7 @@ impl Node {
             local: Local::new(world.clone(), &hostname),
         };
         let days = |n: u64| Duration::from_secs(n * 24 * 3600);
-        let reports = Reports::new(world.clone(), directory.clone(), &hostname, days(5));
+        let reports = Reports::new(world.clone(), directory, &hostname, days(5));
         let dir = Path::new("/data/spool");
         let (disk, random) = (world.disk.clone(), world.random.clone());
         let key = |_: &Recipient| String::new();

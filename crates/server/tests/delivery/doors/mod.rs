@@ -1,6 +1,5 @@
 //! The doors in memory: names from a table, connections to scripted peers, time that jumps to the
 //! next timer, numbers from a seed. Files are real, in a temporary folder that the test names.
-#![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::disallowed_methods, reason = "these are the doors")]
 
 mod disk;
