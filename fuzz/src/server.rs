@@ -57,6 +57,29 @@ pub fn session(octets: &[u8]) {
     let byte_by_byte = run(&settings, answers, wire, Some(Choices::new(0)));
     assert_eq!(whole, byte_by_byte);
     assert_lines(&whole.output);
+    let mut from = 0;
+    for content in &whole.messages {
+        let end = line_starts(wire, from).find_map(|at| sent_at(wire, at, content));
+        from = end.expect("what was passed on stands in the input, up to CRLF.CRLF");
+    }
+}
+
+/// Where lines of the input start, from an offset on.
+fn line_starts(wire: &[u8], from: usize) -> impl Iterator<Item = usize> {
+    (from..=wire.len()).filter(|&at| wire[..at].ends_with(b"\n"))
+}
+
+/// Reads a message at an offset as RFC 5321 §4.5.2 says, in the plainest way: where it ends, when it
+/// is `content`.
+fn sent_at(wire: &[u8], at: usize, content: &[u8]) -> Option<usize> {
+    let rest = &wire[at..];
+    if rest.starts_with(b".\r\n") {
+        return content.is_empty().then_some(at + 3);
+    }
+    let len = rest.windows(5).position(|w| w == b"\r\n.\r\n")? + 2;
+    let lines = rest[..len].split_inclusive(|&b| b == b'\n');
+    let plain = lines.map(|line| line.strip_prefix(b".").unwrap_or(line));
+    (plain.collect::<Vec<_>>().concat() == content).then_some(at + len + 3)
 }
 
 fn run(settings: &Settings, answers: u8, wire: &[u8], mut cuts: Option<Choices>) -> Transcript {
