@@ -1,10 +1,11 @@
 //! One connection to a next hop: moves octets between a stream and a client session, and owns its
 //! patience.
 //!
-//! A worker keeps its connection between messages. Whatever goes wrong on it ends as an event of the
-//! session, so that every begun transaction gets exactly one outcome per recipient.
+//! A worker keeps its connection between messages. Whatever goes wrong on it ends as an event of
+//! the session, so that every begun transaction gets exactly one outcome per recipient.
 //!
-//! It does **not** know the protocol (the session does), nor which host to try next ([`super::smtp`]).
+//! It does **not** know the protocol (the session does), nor which host to try next
+//! ([`super::smtp`]).
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -26,13 +27,13 @@ use crate::route::NextHop;
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// Transactions on one connection. Servers commonly allow between 100 and 1,000.
 pub const TRANSACTIONS_MAX: u32 = 500;
-/// How long a connection may stay unused and still be used again. Servers wait at least five minutes
-/// (RFC 5321 §4.5.3.2.7), but a slot at theirs is not ours to hold.
+/// How long a connection may stay unused and still be used again. Servers wait at least five
+/// minutes (RFC 5321 §4.5.3.2.7), but a slot at theirs is not ours to hold.
 pub const IDLE_MAX: Duration = Duration::from_secs(5);
 /// How long to wait for the answer to QUIT: nothing depends on it.
 const QUIT_PATIENCE: Duration = Duration::from_secs(2);
-/// Octets of content that gather before they are written, so that a small message with its final dot
-/// is one write.
+/// Octets of content that gather before they are written, so that a small message with its final
+/// dot is one write.
 const WRITE_AT: usize = 64 * 1024;
 
 /// Why a host could not be used at all.

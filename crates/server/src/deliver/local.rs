@@ -1,9 +1,10 @@
 //! Delivery into mailboxes of this machine: which folder, what stands on top, and what a failure of
 //! the disk means for the recipient.
 //!
-//! The folder comes from the configuration's pattern and the configured, lower-case mailbox name. As
-//! a second line of defence a name that could leave its folder is refused here too. File work runs on
-//! a pool, one job for a message that fits one piece, so that workers of the runtime never wait.
+//! The folder comes from the configuration's pattern and the configured, lower-case mailbox name.
+//! As a second line of defence a name that could leave its folder is refused here too. File work
+//! runs on a pool, one job for a message that fits one piece, so that workers of the runtime never
+//! wait.
 //!
 //! This module does **not** know Maildir's order of steps ([`super::maildir`] does).
 

@@ -4,8 +4,8 @@
 //! rename leaves at most a file in `tmp`, which mail programs clean up. Line ends become LF. Names
 //! follow the Maildir convention (`time.MusecPpidQn.host`) and hold nothing that a peer chose.
 //!
-//! It runs on a pool, or in the helper that owns the mail files ([`super::helper`]). It does **not**
-//! choose the folder, and never reads a mailbox.
+//! It runs on a pool, or in the helper that owns the mail files ([`super::helper`]). It does
+//! **not** choose the folder, and never reads a mailbox.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -267,8 +267,8 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// The order is the promise: the content is durable before the name in `new` is, and the name is
-    /// durable before anybody is told.
+    /// The order is the promise: the content is durable before the name in `new` is, and the name
+    /// is durable before anybody is told.
     fn publish(self) -> io::Result<()> {
         let (tmp, new) = (
             Path::new("tmp").join(&self.name),

@@ -1,9 +1,9 @@
 //! Hands a queued message to its next hop, and says what became of each recipient.
 //!
 //! One [`attempt`] is one message at one destination. Every recipient of the work is in exactly one
-//! list of what was [`Attempted`]; nothing here writes to the queue, waits for a later time, or makes
-//! a report. A connection is the worker's: it goes from attempt to attempt, and is used again when
-//! it fits.
+//! list of what was [`Attempted`]; nothing here writes to the queue, waits for a later time, or
+//! makes a report. A connection is the worker's: it goes from attempt to attempt, and is used again
+//! when it fits.
 //!
 //! This module does **not** know when a recipient is due, and emits no records.
 

@@ -1,5 +1,5 @@
-//! What became of recipients: the value that delivery returns, and that reports and records are made
-//! from.
+//! What became of recipients: the value that delivery returns, and that reports and records are
+//! made from.
 //!
 //! It does **not** say what that means for the queue (dispatch does).
 

@@ -1,9 +1,9 @@
 //! Hands a message to the first next hop that takes it, over SMTP or LMTP.
 //!
-//! A host that cannot be reached, refuses the connection or drops it before the end of data is passed
-//! over for the next one (RFC 5321 §5.1). What a host says of a recipient decides that recipient:
-//! 4yz is deferred, 5yz has failed. A connection lost after the end of data is an outcome of its own,
-//! since the host may have the message (RFC 1047).
+//! A host that cannot be reached, refuses the connection or drops it before the end of data is
+//! passed over for the next one (RFC 5321 §5.1). What a host says of a recipient decides that
+//! recipient: 4yz is deferred, 5yz has failed. A connection lost after the end of data is an
+//! outcome of its own, since the host may have the message (RFC 1047).
 //!
 //! This module does **not** look names up, retry later, or write to the queue.
 
@@ -216,7 +216,8 @@ impl Progress {
             }
         }
         let outcomes: Vec<Outcome> = self.outcomes.into_iter().flatten().collect();
-        // A host that loses connections after the dot gets one message an interval, not all of them.
+        // A host that loses connections after the dot gets one message an interval, not all of
+        // them.
         let ambiguous = outcomes
             .iter()
             .find(|o| o.ambiguous)

@@ -6,9 +6,9 @@
 //! * Nothing is ever reported to the null reverse-path (RFC 5321 §4.5.5): the postmaster is told of
 //!   the failure instead, and nobody of the failure of that.
 //!
-//! A report is a new message, settled in one frame with the outcomes that owe it; its id derives from
-//! what it reports, so that it is made once. This module does **not** send, and decides nothing about
-//! recipients.
+//! A report is a new message, settled in one frame with the outcomes that owe it; its id derives
+//! from what it reports, so that it is made once. This module does **not** send, and decides
+//! nothing about recipients.
 
 mod write;
 
@@ -112,8 +112,8 @@ impl Reports {
         }
     }
 
-    /// The recipients of a report: as for any new message. An address that leads nowhere is kept, and
-    /// fails as a recipient of the report.
+    /// The recipients of a report: as for any new message. An address that leads nowhere is kept,
+    /// and fails as a recipient of the report.
     fn resolve(&self, to: &ForwardPath) -> Vec<Recipient> {
         let whole = match self.directory.resolve(to) {
             Resolution::Local(finals) => {

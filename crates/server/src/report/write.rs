@@ -12,6 +12,7 @@ use posthaste_queue::spool::{Body, NewMessage, Prelude, Stored};
 use posthaste_smtp::address::ReversePath;
 use posthaste_smtp::extension::BodyType;
 use posthaste_smtp::reply::{EnhancedCode, Reply};
+use posthaste_world::Timestamp;
 
 use super::{DOUBLE_BOUNCE, Owed, Reports};
 use crate::deliver::{Fate, Outcome};
@@ -30,11 +31,9 @@ impl Reports {
         let original = Returned::read(stored, owed.kind).await;
         let first = owed.recipients.first().map_or(0, |(index, ..)| *index);
         let id = QueueId::report(stored.envelope().id, first, owed.id_kind());
-        let to = match (owed.to.and_then(ReversePath::mailbox), recipients.first()) {
-            (Some(mailbox), _) => mailbox.to_string(),
-            (None, Some(postmaster)) => postmaster.address.to_string(),
-            (None, None) => String::new(),
-        };
+        let postmaster = recipients.first().map(|r| &r.address);
+        let to = owed.to.and_then(ReversePath::mailbox).or(postmaster);
+        let to = to.map(ToString::to_string).unwrap_or_default();
         let now = self.world.clock.now();
         let message_id = message_id::make(
             now.as_millis(),
@@ -56,14 +55,7 @@ impl Reports {
                 address: &texts.address,
                 status: status(owed.kind, &outcome.reply),
                 reason: Some(texts.reason()),
-                last_attempt_s: match outcome.fate {
-                    Fate::Expired | Fate::Deferred => recipient
-                        .progress
-                        .last
-                        .as_ref()
-                        .map(|last| last.at.as_secs()),
-                    _ => Some(now.as_secs()),
-                },
+                last_attempt_s: last_attempt(recipient, outcome, now),
                 retry_until_s: (owed.kind == Kind::Delayed).then_some(until),
             })
             .collect();
@@ -83,12 +75,13 @@ impl Reports {
         .render();
         let mut message = Message::ours(now, facts(&rendered.message));
         message.smtp_utf8 = rendered.utf8_header;
-        if rendered.eight_bit {
-            message.body = BodyType::EightBitMime;
-        }
-        if owed.to.is_none() {
-            message.tags.push(DOUBLE_BOUNCE.into());
-        }
+        message.body = match rendered.eight_bit {
+            true => BodyType::EightBitMime,
+            false => BodyType::SevenBit,
+        };
+        message
+            .tags
+            .extend(owed.to.is_none().then(|| DOUBLE_BOUNCE.into()));
         NewMessage {
             envelope: Envelope {
                 id,
@@ -98,6 +91,15 @@ impl Reports {
             prelude: Prelude::default(),
             body: Body::Inline(Bytes::from(rendered.message)),
         }
+    }
+}
+
+/// When the recipient was tried last, in seconds since 1970: just now, unless its age is the
+/// matter.
+fn last_attempt(recipient: &Recipient, outcome: &Outcome, now: Timestamp) -> Option<u64> {
+    match outcome.fate {
+        Fate::Expired | Fate::Delayed => recipient.progress.last.as_ref().map(|l| l.at.as_secs()),
+        _ => Some(now.as_secs()),
     }
 }
 

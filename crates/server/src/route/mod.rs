@@ -1,7 +1,7 @@
 //! Where a message goes next: an address to its [`Transport`], a transport to [`NextHop`]s.
 //!
-//! What an address means is the directory's business ([`Way`]); here it becomes hosts and addresses to
-//! try, in order. Servers that the operator named are looked up by address and never by MX (no
+//! What an address means is the directory's business ([`Way`]); here it becomes hosts and addresses
+//! to try, in order. Servers that the operator named are looked up by address and never by MX (no
 //! configuration can loop through DNS by accident); everything else goes by [`mx`].
 //!
 //! This module keeps nothing between calls: DNS answers are cached behind their door. It does
@@ -188,7 +188,8 @@ fn in_brackets(address: IpAddr) -> Box<str> {
     format!("[{address}]").into()
 }
 
-/// The name to ask DNS for. An address in UTF-8 keeps its U-labels (RFC 6531 §3.2); DNS has A-labels.
+/// The name to ask DNS for. An address in UTF-8 keeps its U-labels (RFC 6531 §3.2); DNS has
+/// A-labels.
 fn to_ascii(name: &str) -> Result<String, Reply> {
     if name.is_ascii() {
         return Ok(name.to_ascii_lowercase());

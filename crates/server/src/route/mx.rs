@@ -219,8 +219,8 @@ impl Mx {
         .await
     }
 
-    /// The addresses of a host, IPv6 and IPv4 in turn; none when it has none. A CNAME at the host is
-    /// not allowed (RFC 2181 §10.3), but common and harmless.
+    /// The addresses of a host, IPv6 and IPv4 in turn; none when it has none. A CNAME at the host
+    /// is not allowed (RFC 2181 §10.3), but common and harmless.
     async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![address]);
@@ -288,8 +288,8 @@ fn addresses_in(answer: &Result<Arc<Answer>, Failure>) -> Vec<IpAddr> {
     records.iter().filter_map(address).collect()
 }
 
-/// One of the first, one of the second, and so on: neither a broken IPv6 path nor a broken IPv4 path
-/// uses up all tries.
+/// One of the first, one of the second, and so on: neither a broken IPv6 path nor a broken IPv4
+/// path uses up all tries.
 fn in_turn(first: &[IpAddr], second: &[IpAddr]) -> Vec<IpAddr> {
     let longest = first.len().max(second.len());
     (0..longest)

@@ -14,8 +14,10 @@ const TWO: &str =
     "mx d.test 10 a.test\nmx d.test 20 b.test\na a.test 192.0.2.1\na b.test 192.0.2.2";
 
 /// Greets, takes everything, pipelining.
-const TAKES: &str = "S: 220 a.test\nC: EHLO mx.ours.test\nS: 250-a.test\nS: 250-PIPELINING\nS: 250 8BITMIME
-    C: MAIL FROM:<s@sender.test>\nC: RCPT TO:<x@d.test>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nBODY\nS: 250 2.0.0 taken";
+const TAKES: &str = "S: 220 a.test\nC: EHLO mx.ours.test\nS: 250-a.test\nS: 250-PIPELINING
+            S: 250 8BITMIME
+    C: MAIL FROM:<s@sender.test>\nC: RCPT TO:<x@d.test>\nC: DATA\nS: 250 ok\nS: 250 ok
+            S: 354 go\nBODY\nS: 250 2.0.0 taken";
 
 fn node(dns: &str, hosts: &[(&str, &[&'static str])]) -> Node {
     let table = Hosts::none();
@@ -74,7 +76,8 @@ async fn one_transaction_serves_all_recipients_and_carries_the_message_unchanged
 
 #[tokio::test(start_paused = true)]
 async fn the_next_message_goes_over_the_same_connection() {
-    let more = "C: MAIL\nC: RCPT TO:<y@d.test>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nBODY\nS: 250 second";
+    let more = "C: MAIL\nC: RCPT TO:<y@d.test>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nBODY
+            S: 250 second";
     let script: &'static str = format!("{TAKES}\n{more}").leak();
     let mut node = node(ONE, &[("192.0.2.1:25", &[script])]);
     node.send(&["x@d.test"], MESSAGE).await;
@@ -117,8 +120,10 @@ async fn a_refused_recipient_does_not_hold_back_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_without_recipients_is_reset_before_the_next() {
-    let script = "S: 220 a.test\nC: EHLO\nS: 250-a.test\nS: 250 x\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 550 no
-        C: RSET\nS: 250 ok\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go\nBODY\nS: 250 taken";
+    let script = "S: 220 a.test\nC: EHLO\nS: 250-a.test\nS: 250 x\nC: MAIL\nS: 250 ok\nC: RCPT
+            S: 550 no
+        C: RSET\nS: 250 ok\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go\nBODY
+            S: 250 taken";
     let mut node = node(ONE, &[("192.0.2.1:25", &[script])]);
     assert_eq!(
         node.send(&["x@d.test"], MESSAGE).await.outcomes[0].1.fate,
@@ -245,7 +250,8 @@ async fn what_a_host_says_of_the_message_decides_and_no_other_is_asked() {
 async fn a_connection_lost_after_the_end_of_data_is_not_tried_elsewhere() {
     for end in ["CLOSE", "HANG"] {
         let script = format!(
-            "S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go\nBODY\n{end}"
+            "S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok
+            C: DATA\nS: 354 go\nBODY\n{end}"
         );
         let mut node = node(
             TWO,
@@ -323,7 +329,8 @@ async fn what_the_host_cannot_take_fails_before_anything_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_host_without_ehlo_is_greeted_with_helo() {
-    let script = "S: 220 a.test\nC: EHLO\nS: 502 what\nC: HELO mx.ours.test\nS: 250 a.test\nC: MAIL FROM:<s@sender.test>
+    let script = "S: 220 a.test\nC: EHLO\nS: 502 what\nC: HELO mx.ours.test\nS: 250 a.test
+            C: MAIL FROM:<s@sender.test>
         S: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go\nBODY\nS: 250 taken";
     let mut node = node(ONE, &[("192.0.2.1:25", &[script])]);
     assert_eq!(
@@ -360,9 +367,15 @@ async fn without_a_next_hop_dns_decides() {
 #[tokio::test(start_paused = true)]
 async fn over_lmtp_each_recipient_has_its_own_answer() {
     let hosts = Hosts::none();
-    hosts.add("127.0.0.1:24", &["S: 220 store\nC: LHLO mx.ours.test\nS: 250-store\nS: 250 PIPELINING
-        C: MAIL\nC: RCPT\nC: RCPT\nC: RCPT\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 550 5.1.1 nobody\nS: 250 ok\nS: 354 go
-        BODY\nS: 250 2.1.5 kept\nS: 452 4.2.2 full"]);
+    hosts.add(
+        "127.0.0.1:24",
+        &[
+            "S: 220 store\nC: LHLO mx.ours.test\nS: 250-store\nS: 250 PIPELINING
+        C: MAIL\nC: RCPT\nC: RCPT\nC: RCPT\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 550 5.1.1 nobody
+            S: 250 ok\nS: 354 go
+        BODY\nS: 250 2.1.5 kept\nS: 452 4.2.2 full",
+        ],
+    );
     let route = "[[route]]\nrecipients = [\"store.test\"]\nvia = \"lmtp://127.0.0.1:24\"\n";
     let mut node = Node::start(route, "", hosts);
     let done = node
@@ -380,7 +393,8 @@ async fn over_lmtp_each_recipient_has_its_own_answer() {
 async fn a_route_tries_its_servers_in_order_and_never_asks_for_mx() {
     let hosts = Hosts::none();
     hosts.add("10.0.0.2:2525", &[TAKES]);
-    let route = "[[route]]\nrecipients = [\"*\"]\nvia = [\"smtp://gone.test:25\", \"smtp://10.0.0.1:25\", \"smtp://relay.test:2525\"]\n";
+    let route = "[[route]]\nrecipients = [\"*\"]
+            via = [\"smtp://gone.test:25\", \"smtp://10.0.0.1:25\", \"smtp://relay.test:2525\"]\n";
     let mut node = Node::start(
         route,
         "a relay.test 10.0.0.2\nmx d.test 0 .",

@@ -1,5 +1,5 @@
-//! Delivery into Maildir folders: what ends in the file, in which order it becomes durable, and what
-//! a failing disk leaves behind.
+//! Delivery into Maildir folders: what ends in the file, in which order it becomes durable, and
+//! what a failing disk leaves behind.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;

@@ -54,7 +54,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "IPv6 and IPv4 in turn",
-        "mx d.test 10 a.test\na a.test 192.0.2.1\na a.test 192.0.2.2\na a.test 2001:db8::a\na a.test 2001:db8::b",
+        "mx d.test 10 a.test\na a.test 192.0.2.1\na a.test 192.0.2.2\na a.test 2001:db8::a
+            a a.test 2001:db8::b",
         "2001:db8::a 192.0.2.1 2001:db8::b 192.0.2.2",
     ),
     (
@@ -127,7 +128,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "we are the backup: only better exchangers are tried",
-        "mx d.test 10 a.test\nmx d.test 20 mx.ours.test\nmx d.test 30 c.test\na a.test 192.0.2.1\na c.test 192.0.2.3",
+        "mx d.test 10 a.test\nmx d.test 20 mx.ours.test\nmx d.test 30 c.test
+            a a.test 192.0.2.1\na c.test 192.0.2.3",
         "192.0.2.1",
     ),
     (
@@ -142,7 +144,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "our address under another name",
-        "mx d.test 10 a.test\nmx d.test 20 alias.test\nmx d.test 20 b.test\na a.test 192.0.2.1\na alias.test 198.51.100.1\na b.test 192.0.2.2",
+        "mx d.test 10 a.test\nmx d.test 20 alias.test\nmx d.test 20 b.test\na a.test 192.0.2.1
+            a alias.test 198.51.100.1\na b.test 192.0.2.2",
         "192.0.2.1",
     ),
     (

@@ -68,15 +68,16 @@ async fn due(node: &Node, stored: &Stored, outcomes: &[(u32, Outcome)]) -> Vec<(
         .collect()
 }
 
+fn wish(success: bool, failure: bool, delay: bool) -> Option<Notify> {
+    Some(Notify {
+        success,
+        failure,
+        delay,
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_owed_depends_on_fate_wish_and_reverse_path() {
-    let wish = |success, failure, delay| {
-        Some(Notify {
-            success,
-            failure,
-            delay,
-        })
-    };
     let never = wish(false, false, false);
     let s = "s@sender.test";
     for (fate, notify, from, owed) in [

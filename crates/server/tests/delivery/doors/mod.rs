@@ -24,8 +24,8 @@ use tokio::time::{Instant, Sleep};
 pub use disk::Files;
 pub use node::{Node, mailbox};
 
-/// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `exists NAME`, `fails NAME`, `cname NAME OTHER`.
-/// What is not in the table does not exist.
+/// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `exists NAME`, `fails NAME`, `cname NAME
+/// OTHER`. What is not in the table does not exist.
 #[derive(Default)]
 pub struct Names {
     records: BTreeMap<(String, Kind), Vec<Data>>,
