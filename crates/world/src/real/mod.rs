@@ -57,7 +57,11 @@ pub fn world(settings: &Settings) -> io::Result<World> {
     Ok(World {
         disk: Arc::new(disk::Disk),
         net: Arc::new(net::Net),
-        dns: Arc::new(dns::Resolver::new(settings.dns.clone(), clock.clone())),
+        dns: Arc::new(dns::Resolver::new(
+            settings.dns.clone(),
+            clock.clone(),
+            runtime.clone(),
+        )),
         clock,
         random: Arc::new(random::Random::new()?),
         work: Arc::new(work::Work::new(runtime, settings.panicked.clone())),
