@@ -2,10 +2,15 @@
 //!
 //! Everything a run does follows from one seed: see `docs/simulation.md`.
 
+mod campaign;
 pub mod clock;
 pub mod disk;
+pub mod level2;
 pub mod rng;
+pub mod tasks;
 pub mod trace;
+
+pub use campaign::{Failure, Plan, campaign, known, replay};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -9,11 +9,12 @@
 //!
 //! It does **not** keep modes or times, and knows no links.
 
+mod file;
 mod inode;
 mod names;
 
 use std::collections::BTreeSet;
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -22,6 +23,7 @@ use posthaste_world::{Disk, File};
 
 use crate::rng::Rng;
 use crate::trace::Trace;
+use file::SimFile;
 use inode::Inode;
 pub use inode::SECTOR;
 use names::{Names, Node};
@@ -30,8 +32,6 @@ use names::{Names, Node};
 const EIO: i32 = 5;
 /// `ENOSPC`: no room.
 const ENOSPC: i32 = 28;
-/// `EBADF`: the file was opened before the last crash, or only to read.
-const EBADF: i32 = 9;
 
 /// How often things fail, in cases per thousand calls of their kind.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -148,11 +148,16 @@ impl SimDisk {
                 *inode = Inode::default();
             }
         }
-        state.locks.clear();
-        state.crash_at = None;
-        state.crashed = false;
-        state.life += 1;
-        state.trace.line(|| "restart".to_owned());
+        state.begin_life();
+        state.trace.line(|| "the power is back".to_owned());
+    }
+
+    /// The process was killed, if it did not end, and starts again: its files are closed and its
+    /// locks gone, but what it wrote is seen, synced or not.
+    pub fn restart_process(&self) {
+        let state = &mut *self.state();
+        state.begin_life();
+        state.trace.line(|| "the process starts again".to_owned());
     }
 
     /// Turns over one stored bit in a file whose path `wanted` accepts. `None` when there is no
@@ -251,6 +256,13 @@ impl State {
             }
             _ => Ok(Fate::Stays),
         }
+    }
+
+    fn begin_life(&mut self) {
+        self.locks.clear();
+        self.crash_at = None;
+        self.crashed = false;
+        self.life += 1;
     }
 
     fn power_goes(&mut self) -> io::Error {
@@ -456,131 +468,6 @@ impl Drop for SimLock {
             state.locks.remove(&self.path);
         }
     }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    inode: usize,
-    life: u64,
-    writable: bool,
-}
-
-impl SimFile {
-    fn inode<'a>(&self, state: &'a mut State, write: bool) -> io::Result<&'a mut Inode> {
-        let closed = self.life != state.life || (write && !self.writable);
-        let inode = state.inodes.get_mut(self.inode).filter(|_| !closed);
-        inode.ok_or_else(|| io::Error::from_raw_os_error(EBADF))
-    }
-
-    /// Extends the file within the room there is.
-    fn extend(&self, state: &mut State, len: usize) -> io::Result<()> {
-        let now = self.inode(state, true)?.now().len();
-        if len > now {
-            state.room_for(len - now)?;
-            self.inode(state, true)?.set_len(len);
-        }
-        Ok(())
-    }
-}
-
-impl File for SimFile {
-    fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let state = &mut *self.disk.state();
-        let bytes: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
-        let at = size(position)?;
-        let words = [position, bytes.len() as u64];
-        let fate = state.call(10, words, || {
-            format!("write #{} {position}+{}", self.inode, bytes.len())
-        })?;
-        let now = self.inode(state, true)?.now().len();
-        let failed = state.fault(state.faults.write, "the write fails");
-        let room = state.room_for((at + bytes.len()).saturating_sub(now));
-        if failed || room.is_err() {
-            let part = state
-                .rng
-                .index(bytes.len().max(1))
-                .min(now.saturating_sub(at));
-            let (part, _) = bytes.split_at(part);
-            self.inode(state, true)?.write(at, part);
-            return Err(room
-                .err()
-                .unwrap_or_else(|| io::Error::from_raw_os_error(EIO)));
-        }
-        self.inode(state, true)?.write(at, &bytes);
-        fate.survived(state)
-    }
-
-    fn read_at(&self, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        let state = &mut *self.disk.state();
-        let words = [position, bytes.len() as u64];
-        let fate = state.call(11, words, || {
-            format!("read #{} {position}+{}", self.inode, bytes.len())
-        })?;
-        let from = self
-            .inode(state, false)?
-            .now()
-            .get(size(position)?..)
-            .unwrap_or_default();
-        let n = from.len().min(bytes.len());
-        bytes
-            .iter_mut()
-            .zip(from)
-            .for_each(|(to, from)| *to = *from);
-        if n > 0 && state.fault(state.faults.flip, "a bit turns over") {
-            let i = state.rng.index(n);
-            let bit = state.rng.below(8);
-            if let Some(octet) = bytes.get_mut(i) {
-                *octet ^= 1 << bit;
-            }
-        }
-        fate.survived(state)?;
-        Ok(n)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        let state = &mut *self.disk.state();
-        let fate = state.call(12, [len, 0], || format!("allocate #{} {len}", self.inode))?;
-        self.extend(state, size(len)?)?;
-        fate.survived(state)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let state = &mut *self.disk.state();
-        let fate = state.call(13, [len, 0], || format!("set length #{} {len}", self.inode))?;
-        let len = size(len)?;
-        self.extend(state, len)?;
-        let inode = self.inode(state, true)?;
-        if len < inode.now().len() {
-            inode.set_len(len);
-        }
-        fate.survived(state)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let state = &mut *self.disk.state();
-        let fate = state.call(14, [0, 0], || format!("sync #{}", self.inode))?;
-        state.syncs += 1;
-        self.inode(state, false)?;
-        if state.fault(state.faults.sync, "the sync fails") {
-            let mut rng = state.rng.fork();
-            self.inode(state, false)?.sync_fails(&mut rng);
-            return Err(io::Error::from_raw_os_error(EIO));
-        }
-        self.inode(state, false)?.sync();
-        fate.survived(state)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let state = &mut *self.disk.state();
-        let fate = state.call(15, [0, 0], || format!("length #{}", self.inode))?;
-        let len = self.inode(state, false)?.now().len() as u64;
-        fate.survived(state)?;
-        Ok(len)
-    }
-}
-
-fn size(n: u64) -> io::Result<usize> {
-    usize::try_from(n).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
 fn dead() -> io::Error {
