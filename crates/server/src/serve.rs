@@ -67,6 +67,18 @@ pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
     Ok(Sockets(bound))
 }
 
+/// Whether mail that goes by MX could come to this listener. At an address of this machine alone,
+/// and at all addresses, another program may have the port that MX means.
+fn takes_mail_by_mx(endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Tcp(at) => {
+            let shared = at.ip().is_loopback() || at.ip().is_unspecified();
+            at.port() == SMTP_PORT || !shared
+        }
+        Endpoint::Unix(_) => false,
+    }
+}
+
 fn wanted(config: &Config) -> Vec<(Endpoint, Service)> {
     let each = |l: &crate::config::Listener| {
         let service = l.service;
@@ -261,7 +273,10 @@ impl<'a> Wiring<'a> {
     fn stages(&self, listening: &[Endpoint]) -> Stages {
         let (world, config) = (self.world, self.config);
         let hostname = config.hostname.as_str();
-        let addresses = listening.iter().filter_map(Endpoint::ip);
+        let addresses = listening
+            .iter()
+            .filter(|e| takes_mail_by_mx(e))
+            .filter_map(Endpoint::ip);
         let ourselves = Ourselves::new([hostname.to_string()], addresses);
         let mx = Mx::new(
             world.dns.clone(),

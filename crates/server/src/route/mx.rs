@@ -37,8 +37,8 @@ pub struct Ourselves {
 }
 
 impl Ourselves {
-    /// Our names, in whatever case, and the addresses at which we listen. Loopback and unspecified
-    /// addresses are always ours.
+    /// Our names, in whatever case, and the addresses at which we listen. Unspecified addresses are
+    /// always ours, those of loopback when we listen there or at an unspecified one.
     #[must_use]
     pub fn new(
         names: impl IntoIterator<Item = String>,
@@ -58,7 +58,8 @@ impl Ourselves {
 
     fn is_address(&self, address: IpAddr) -> bool {
         let a = address.to_canonical();
-        a.is_loopback() || a.is_unspecified() || self.addresses.contains(&a)
+        let everywhere = || self.addresses.iter().any(IpAddr::is_unspecified);
+        a.is_unspecified() || self.addresses.contains(&a) || (a.is_loopback() && everywhere())
     }
 }
 

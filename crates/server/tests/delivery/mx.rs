@@ -33,11 +33,12 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn finder(table: &str, random: Arc<dyn Random>) -> Mx {
+    finder_at(&["198.51.100.1", "2001:db8::1", "127.0.0.2"], table, random)
+}
+
+fn finder_at(listening: &[&str], table: &str, random: Arc<dyn Random>) -> Mx {
     let ours = ["mx.ours.test".to_owned(), "Other.Ours.Test".to_owned()];
-    let listening = [
-        "198.51.100.1".parse().unwrap(),
-        "2001:db8::1".parse().unwrap(),
-    ];
+    let listening = listening.iter().map(|a| a.parse().unwrap());
     Mx::new(
         Names::table(table),
         random,
@@ -154,13 +155,13 @@ const CASES: &[(&str, &str, &str)] = &[
         "554 5.4.6",
     ),
     (
-        "loopback is ours",
+        "loopback is ours where we listen",
         "mx d.test 10 l.test\na l.test 127.0.0.2",
         "554 5.4.6",
     ),
     (
-        "mapped loopback is ours",
-        "mx d.test 10 l.test\na l.test ::ffff:127.0.0.1",
+        "mapped loopback is ours where we listen",
+        "mx d.test 10 l.test\na l.test ::ffff:127.0.0.2",
         "554 5.4.6",
     ),
     (
@@ -256,9 +257,18 @@ fn an_address_literal_is_a_next_hop_unless_it_is_ours() {
     assert_eq!(hops[0].endpoint.to_string(), "192.0.2.7:25");
     assert_eq!(&*hops[0].host, "[192.0.2.7]");
     assert_eq!(
-        mx.literal("127.0.0.1".parse().unwrap()).unwrap_err().code(),
+        mx.literal("127.0.0.2".parse().unwrap()).unwrap_err().code(),
         554
     );
+}
+
+#[test]
+fn loopback_is_ours_where_we_listen_and_everywhere_when_we_listen_everywhere() {
+    let elsewhere = "127.0.0.3".parse().unwrap();
+    let one = finder_at(&["127.0.0.2"], "", Numbers::of(1));
+    assert!(one.literal(elsewhere).is_ok());
+    let all = finder_at(&["0.0.0.0"], "", Numbers::of(1));
+    assert_eq!(all.literal(elsewhere).unwrap_err().code(), 554);
 }
 
 #[test]
