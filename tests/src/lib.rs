@@ -83,7 +83,7 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// A new folder that others may look into, as peers with users of their own must.
+/// A new folder that peers and the program may write to, with users of their own.
 ///
 /// # Panics
 /// When it cannot be made.
@@ -94,7 +94,7 @@ pub fn folder() -> tempfile::TempDir {
         .prefix("posthaste-")
         .tempdir()
         .expect("a folder");
-    let open = std::fs::Permissions::from_mode(0o755);
+    let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), open).expect("an open folder");
     folder
 }

@@ -79,12 +79,15 @@ fn call(text: &str, order: usize) -> Option<Call> {
         .find(">,")
         .or_else(|| file.find(">)"))
         .unwrap_or(file.len());
-    let result = text.rsplit_once(") = ").map(|(_, result)| result);
+    let result = text.rsplit_once(" = ").map(|(_, result)| result);
     let result = result.and_then(|result| result.split(' ').next()?.parse().ok());
     Some(Call {
         name: name.to_owned(),
-        file: file[..end].to_owned(),
-        octets: octets(rest),
+        file: match octets(&file[..end]) {
+            path if path.is_empty() => file[..end].to_owned(),
+            path => String::from_utf8_lossy(&path).into_owned(),
+        },
+        octets: octets(&file[end..]),
         result: result.unwrap_or(i64::MIN),
         began: order,
         ended: order,
@@ -105,10 +108,10 @@ mod tests {
     fn calls_that_overlap_are_put_together() {
         let folder = crate::folder();
         let path = folder.path().join("recording");
-        let recording = "7 pwrite64(9</spool/1>, \"\\x61\\x62\", 2, 0 <unfinished ...>\n\
+        let recording = "7 pwrite64(9<\\x2f\\x73>, \"\\x61\\x62\", 2, 0 <unfinished ...>\n\
             8 sendto(4<TCP:[127.0.0.1:25->127.0.0.1:9]>, \"\\x32\", 1, 0, NULL, 0) = 1\n\
-            7 <... pwrite64 resumed>) = 2\n\
-            7 fdatasync(9</spool/1>) = -1 EIO (Input/output error)\n";
+            7 <... pwrite64 resumed>)   = 2\n\
+            7 fdatasync(9<\\x2f\\x73>) = -1 EIO (Input/output error)\n";
         std::fs::write(&path, recording).unwrap();
         let calls = read(&path);
         let seen: Vec<_> = calls
@@ -117,9 +120,9 @@ mod tests {
             .collect();
         let socket = "TCP:[127.0.0.1:25->127.0.0.1:9]";
         let expected = [
-            ("pwrite64", "/spool/1", 2),
+            ("pwrite64", "/s", 2),
             ("sendto", socket, 1),
-            ("fdatasync", "/spool/1", -1),
+            ("fdatasync", "/s", -1),
         ];
         assert_eq!(seen, expected);
         assert_eq!(

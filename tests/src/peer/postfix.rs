@@ -27,25 +27,24 @@ impl Postfix {
              mail_owner = postfix\nsetgid_group = postdrop\n\
              maillog_file_prefixes = /tmp, /var, {0}\nmaillog_file = {0}/log\n\
              myhostname = postfix.example\nmydestination =\nalias_maps =\n\
-             inet_interfaces = {1}\ninet_protocols = all\nmynetworks = 127.0.0.0/8\n\
+             inet_interfaces = 127.0.0.1\ninet_protocols = all\nmynetworks = 127.0.0.0/8\n\
              virtual_mailbox_domains = static:all\nvirtual_mailbox_base = {0}/mail\n\
              virtual_mailbox_maps = static:box/\n\
              virtual_uid_maps = static:65534\nvirtual_gid_maps = static:65534\n\
              virtual_minimum_uid = 1\nvirtual_mailbox_limit = 0\nmailbox_size_limit = 0\n\
              message_size_limit = 104857600\nsmtpd_peername_lookup = no\n{settings}\n",
             dir.display(),
-            address.ip(),
         );
         write(&dir.join("etc/main.cf"), &main);
         // The stock services, on our port and out of the chroot (upstream's default).
-        let script = "d=$1; port=$2\n\
+        let script = "d=$1; address=$2\n\
              mkdir -p $d/data && chown postfix $d/data\n\
-             awk -v p=$port '/^[a-z]/ { if ($1==\"smtp\" && $2==\"inet\") $1=p; \
+             awk -v p=$address '/^[a-z]/ { if ($1==\"smtp\" && $2==\"inet\") $1=p; \
              if ($5==\"y\") $5=\"n\" } {print}' \
              /usr/share/postfix/master.cf.dist >$d/etc/master.cf\n\
              exec postfix -c $d/etc start-fg";
         let dir = dir.display().to_string();
-        let running = tree.start(folder, script, &[&dir, &address.port().to_string()]);
+        let running = tree.start(folder, script, &[&dir, &address.to_string()]);
         wait_for_listener("postfix", address);
         Some(Postfix { running, address })
     }
