@@ -59,6 +59,7 @@ impl Store {
             return true;
         }
         self.restock();
+        self.leave_sparse_active();
         let Some(chore) = self.chore.take().or_else(|| self.next_chore()) else { return false };
         match self.step(chore) {
             Ok(rest) => {
@@ -189,7 +190,8 @@ impl Store {
     /// Walks a step further; gives the chore back while there is more.
     fn step(&mut self, mut chore: Chore) -> Result<Option<Chore>, Fault> {
         let Some(segment) = self.segments.get(&chore.generation) else { return Ok(None) };
-        let (home, file) = (segment.home, segment.file.clone());
+        // What stands behind the end of a failed segment is void.
+        let (home, file, end) = (segment.home, segment.file.clone(), segment.end);
         let path = self.folders.log_path(home);
         let fault = |e: io::Error| Fault::new("reading the segment", &path, e);
         let mut walk = Walk::new(home, file, chore.at).map_err(fault)?;
@@ -200,6 +202,7 @@ impl Store {
             match walk.next().map_err(fault)? {
                 None => over = true,
                 Some(Found::Gap(_)) => {}
+                Some(Found::Frame(offset, ..)) if offset >= end => over = true,
                 Some(Found::Frame(offset, header, payload)) => match &mut chore.task {
                     Task::Note(sidecar) => {
                         let place = Place::new(home.generation, offset);

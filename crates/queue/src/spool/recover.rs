@@ -13,7 +13,7 @@ use posthaste_world::disk::Open as How;
 
 use super::batch::{Book, cost};
 use super::fault::Fault;
-use super::frame::Home;
+use super::frame::{FIRST, Home};
 use super::index::{Entry, Open, Place, Settled, Spot};
 use super::record::{Abort, Reference, Settle};
 use super::scan::{Found, Gap, Walk};
@@ -70,6 +70,7 @@ pub(super) fn recover(
         items.push((home.generation, r.load(home)?));
     }
     let aborts = r.aborts(&items);
+    r.make_durable();
     for (generation, items) in items {
         let void_from = aborts.get(&generation).copied().unwrap_or(u64::MAX);
         for item in items {
@@ -170,10 +171,6 @@ impl Recovering<'_> {
         for gap in gaps {
             self.set_aside(home, file, gap, walk.torn(gap))?;
         }
-        // What is taken for durable from here on must be: after a kill it may be in memory only.
-        if end > super::frame::FIRST {
-            file.sync()?;
-        }
         Ok((items, end))
     }
 
@@ -221,11 +218,28 @@ impl Recovering<'_> {
                 *from = abort.from.min(*from);
                 if let Some(segment) = self.store.segments.get_mut(&abort.generation) {
                     segment.stage = Stage::Failed;
+                    segment.end = abort.from.min(segment.end);
                     self.store.leaving.insert(abort.generation);
                 }
             }
         }
         void
+    }
+
+    /// What is taken for durable from here on must be: after a kill it may be in memory only.
+    fn make_durable(&mut self) {
+        let path = |s: &Segment| self.store.folders.log_path(s.home);
+        for segment in self.store.segments.values_mut() {
+            let scanned = !segment.sidecar && segment.end > FIRST;
+            if !scanned || segment.stage == Stage::Failed {
+                continue;
+            }
+            if let Err(e) = segment.file.sync() {
+                segment.stage = Stage::Failed;
+                self.store.leaving.insert(segment.home.generation);
+                self.recovery.faults.push(Fault::new("syncing", &path(segment), e));
+            }
+        }
     }
 
     fn apply(&mut self, generation: u32, item: Item) {

@@ -77,11 +77,12 @@ impl Walk {
     fn frame_at(&mut self, at: u64) -> io::Result<Option<Header>> {
         let home = self.home;
         let Some(header) = Header::parse(home, self.view(at, HEADER)?) else { return Ok(None) };
-        let inside = at.saturating_add(header.frame_len()) <= self.end;
-        if !inside || size(header.len) > PAYLOAD_MAX {
+        // The padding may be cut off.
+        let payload_at = at + HEADER as u64;
+        if payload_at.saturating_add(header.len.into()) > self.end || size(header.len) > PAYLOAD_MAX {
             return Ok(None);
         }
-        let payload = self.view(at + HEADER as u64, size(header.len))?;
+        let payload = self.view(payload_at, size(header.len))?;
         Ok(header.fits(home, at, payload).then_some(header))
     }
 

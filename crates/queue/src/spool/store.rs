@@ -447,7 +447,17 @@ impl Store {
         let generation = next.home.generation;
         self.admit(next);
         self.active = Some(generation);
+        self.full = false;
         Ok(())
+    }
+
+    /// On a full disk, leaves an active segment that holds little, so that its space is given back.
+    pub(super) fn leave_sparse_active(&mut self) {
+        let sparse = self.active().is_some_and(|active| active.live < active.len / 4);
+        if self.full && sparse && !self.ready.is_empty() {
+            // There is an empty segment, so this cannot fail.
+            let _ = self.advance(false);
+        }
     }
 
     /// Makes a segment known to readers and to the books.
@@ -499,7 +509,12 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("active", &self.active).finish_non_exhaustive()
+        let books = self.segments.values().map(|s| (s.home.generation, s.stage, s.live));
+        f.debug_struct("Store")
+            .field("segments", &books.collect::<Vec<_>>())
+            .field("ready", &self.ready.len())
+            .field("full", &self.full)
+            .finish_non_exhaustive()
     }
 }
 
