@@ -162,7 +162,7 @@ impl Dispatch {
         let reports = stages.reports.due(&stored, &attempted.outcomes).await;
         self.note_destination(work, &attempted);
         self.record_attempt(work, &attempted, begun);
-        self.record_outcomes(&stored, &attempted.outcomes, &outcomes);
+        self.record_outcomes(work, &stored, &attempted.outcomes, &outcomes);
         self.settle(hands, outcomes, reports).await;
     }
 
@@ -297,7 +297,7 @@ impl Dispatch {
             })
         });
         let next: Vec<_> = next.collect();
-        self.record_outcomes(&stored, &late, &next);
+        self.record_outcomes(work, &stored, &late, &next);
         self.settle(hands, next, reports).await;
     }
 
@@ -307,6 +307,9 @@ impl Dispatch {
     /// The message is not there, is being attempted, or the disk fails.
     pub async fn bounce(&self, id: QueueId) -> Result<(), OperatorError> {
         let hands = Hands::new(&self.queue, self.queue.claim(id)?);
+        let Some(work) = hands.work() else {
+            return Ok(());
+        };
         let stored = self.queue.read(id).await?;
         let stages = self.stages();
         let open = stored.envelope().open();
@@ -324,7 +327,7 @@ impl Dispatch {
             })
         });
         let next: Vec<_> = next.collect();
-        self.record_outcomes(&stored, &given_up, &next);
+        self.record_outcomes(work, &stored, &given_up, &next);
         self.record_reports(id, &reports);
         match hands.give() {
             Some(work) => Ok(self.queue.settle(work, next, reports).await?),

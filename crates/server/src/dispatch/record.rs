@@ -30,9 +30,10 @@ impl Dispatch {
         }
     }
 
-    /// One record a recipient; `next` holds their new progress.
+    /// One record a recipient of `work`; `next` holds their new progress.
     pub(super) fn record_outcomes(
         &self,
+        work: &Work,
         stored: &Stored,
         outcomes: &[(u32, Outcome)],
         next: &[queue::Outcome],
@@ -40,6 +41,11 @@ impl Dispatch {
         let envelope = stored.envelope();
         let id = envelope.id.to_string();
         let now = self.world.clock.now();
+        let failure = self
+            .queue
+            .destination(&work.destination)
+            .and_then(|d| d.failure);
+        let until = failure.map_or(now, |f| f.until);
         for (index, outcome) in outcomes {
             let at = usize::try_from(*index).unwrap_or(usize::MAX);
             let Some(recipient) = envelope.recipients.get(at) else {
@@ -49,7 +55,6 @@ impl Dispatch {
                 .iter()
                 .find(|n| n.recipient == *index)
                 .map(|n| &n.progress);
-            let deferred = outcome.fate == Fate::Deferred;
             self.log.emit(&Event::Recipient {
                 id: &id,
                 to: recipient.address.to_string().into(),
@@ -58,8 +63,8 @@ impl Dispatch {
                 host: clean(outcome.host.as_deref().unwrap_or_default()),
                 attempts: progress.map_or(recipient.progress.attempts, |p| p.attempts),
                 next_s: progress
-                    .filter(|_| deferred)
-                    .map(|p| p.not_before.since(now).as_secs()),
+                    .filter(|_| outcome.fate == Fate::Deferred)
+                    .map(|p| p.not_before.max(until).since(now).as_secs()),
             });
         }
     }
