@@ -18,7 +18,8 @@ use posthaste_world::{Disk, Timestamp};
 
 use crate::choices::seeds;
 
-const ROOT: &str = "/spool";
+const ROOT: &str = "/data";
+const SPOOL: &str = "/data/spool";
 const DISK_OCTETS: u64 = 16 << 20;
 const MESSAGES: u32 = 4;
 
@@ -110,7 +111,7 @@ fn open(disk: &SimDisk) -> (Store, Recovery) {
     let random = Arc::new(SeededRandom::new(Rng::new(2)));
     let key = |recipient: &Recipient| recipient.address.domain().to_string();
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Store::open(disk, random, Path::new(ROOT), &settings, &key).expect("start-up goes on")
+    Store::open(disk, random, Path::new(SPOOL), &settings, &key).expect("start-up goes on")
 }
 
 /// Does one thing to one file; false when there was nothing to do it to.
