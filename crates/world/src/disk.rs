@@ -10,11 +10,11 @@ use std::path::{Component, Path, PathBuf};
 /// How to open a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Open {
-    /// Existing, to read.
+    /// Existing, to read. Its name may be a symbolic link, as those of settings often are.
     Read,
-    /// Existing, to read and write.
+    /// Existing, to read and write; an error when the name is a symbolic link.
     ReadWrite,
-    /// New, to read and write; an error when it exists. Mode 0600.
+    /// New, to read and write; an error when the name exists. Mode 0600.
     CreateNew,
 }
 
@@ -41,7 +41,7 @@ pub struct Space {
 /// Files and folders. All calls block; callers that must not block go through
 /// [`Work`](crate::Work).
 pub trait Disk: Send + Sync {
-    /// Opens a file.
+    /// Opens a regular file; anything else is an error.
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>>;
     /// Renames a file, replacing what `to` named. Durable after `sync_dir` on both folders.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

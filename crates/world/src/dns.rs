@@ -3,6 +3,7 @@
 //! An answer says whether records were found, the name has none of that type, or the name does not
 //! exist; a failure is a [`Failure`], never an empty answer. The resolver's AD bit is believed only
 //! from a loopback server (or one named as trusted); otherwise every answer is *insecure*.
+//! Addresses of `localhost`, and of names in the machine's hosts file, come from there.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -91,7 +92,8 @@ pub struct Answer {
     pub canonical: String,
     /// What DNSSEC says of the whole chain.
     pub security: Security,
-    /// How long it may be kept.
+    /// How long it may be kept, counted from the moment it came; the implementation's cache is the
+    /// place that keeps it, so an answer out of the cache is nearer to its end.
     pub ttl: Duration,
 }
 
@@ -138,10 +140,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Names. Implementations cache by lifetime and share one flight per question.
+/// Names. Implementations cache by lifetime, share one flight per question, and end every question
+/// in bounded time.
 pub trait Dns: Send + Sync {
     /// Asks for the records of `kind` at `name` (A-labels; a final dot is optional; never extended
-    /// by search domains), following CNAMEs.
+    /// by search domains; no escapes), following CNAMEs. A question goes on when the future is
+    /// dropped, for the others who ask it.
     fn query<'a>(
         &'a self,
         name: &'a str,

@@ -1,9 +1,9 @@
 //! The doors to the outside: clock, disk, net, DNS, randomness and work.
 //!
-//! Everything that the rest of Posthaste learns from the outside, or does to it, passes one of these
-//! traits. [`real`] implements them for production; the simulator implements them from one seed. A
-//! door is `dyn`, so no generics spread; it is cheap where it is hot: the disk is blocking and called
-//! once a group, the net gives a boxed stream and one reusable timer a connection.
+//! Everything that the rest of Posthaste learns from the outside, or does to it, passes one of
+//! these traits. [`real`] implements them for production; the simulator implements them from one
+//! seed. A door is `dyn`, so no generics spread; it is cheap where it is hot: the disk is blocking
+//! and called once a group, the net gives a boxed stream and one reusable timer a connection.
 //!
 //! This crate does **not** know a single mail word: no address, no reply, no queue.
 

@@ -1,7 +1,7 @@
 //! TCP and Unix-domain sockets of the operating system.
 //!
-//! TCP streams have `TCP_NODELAY` set: we write whole groups at once, so waiting for more would only
-//! cost time. There is no time limit in here; the caller sets it.
+//! TCP streams have `TCP_NODELAY` set: we write whole groups at once, so waiting for more would
+//! only cost time. There is no time limit in here; the caller sets it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

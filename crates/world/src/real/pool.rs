@@ -57,8 +57,8 @@ impl Threads {
         }))
     }
 
-    /// Runs `job` to its end. Dropping the future before the job was handed over means that it never
-    /// runs; afterwards it runs all the same.
+    /// Runs `job` to its end. Dropping the future before the job was handed over means that it
+    /// never runs; afterwards it runs all the same.
     pub(super) async fn run(self, job: Box<dyn FnOnce() + Send>) -> Result<(), JobPanicked> {
         let room = self.0.room.clone().acquire_owned().await;
         let _room = room.map_err(|_| JobPanicked)?;

@@ -118,3 +118,65 @@ pub(super) fn tell(panicked: Option<&Panicked>, name: &str, text: &str) {
         panicked(name, text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+    use crate::Work as _;
+
+    /// The door, and what its hook is told.
+    fn work() -> (Work, mpsc::UnboundedReceiver<String>) {
+        let (tell, told) = mpsc::unbounded_channel();
+        let hook: Panicked = Arc::new(move |name, text| {
+            tell.send(format!("{name}: {text}")).unwrap();
+        });
+        (Work::new(Handle::current(), Some(hook)), told)
+    }
+
+    fn failing() -> BoxFuture<'static, ()> {
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            panic!("number {}", 7);
+        })
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_alone_and_is_told() {
+        let (work, mut told) = work();
+        work.spawn("first", failing());
+        assert_eq!(told.recv().await.unwrap(), "first: number 7");
+        let (done, after) = oneshot::channel();
+        work.spawn("second", Box::pin(async move { done.send(()).unwrap() }));
+        after.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dedicated_task_may_block_and_wait_for_time_and_tasks() {
+        let (work, mut told) = work();
+        let (ask, asked) = oneshot::channel();
+        let (done, after) = oneshot::channel();
+        let task = async move {
+            std::thread::sleep(Duration::from_millis(1));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            done.send(asked.await.unwrap() + 1).unwrap();
+        };
+        work.dedicated("writer", Box::pin(task));
+        ask.send(1).unwrap();
+        assert_eq!(after.await.unwrap(), 2);
+        work.dedicated("writer", failing());
+        assert_eq!(told.recv().await.unwrap(), "writer: number 7");
+    }
+
+    #[tokio::test]
+    async fn a_job_on_a_pool_gives_its_result() {
+        let (work, _) = work();
+        let work: &dyn crate::Work = &work;
+        assert_eq!(work.on(Pool::Crypto, || 6 * 7).await, Ok(42));
+        let lost: Result<(), _> = work.on(Pool::Disk, || panic!("lost")).await;
+        assert_eq!(lost, Err(JobPanicked));
+    }
+}

@@ -174,14 +174,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, and asks on where a chain of CNAMEs leaves an answer; all of it within the patience.
+    /// Asks, and asks on where a chain of CNAMEs leaves an answer; all of it, and the wait for its
+    /// turn, within the patience.
     async fn fly(&self, name: Name, kind: Kind) -> Found {
-        let Ok(_room) = self.room.acquire().await else {
-            return Err(Failure::Timeout);
+        let in_turn = async {
+            // It is never closed.
+            let _room = self.room.acquire().await.map_err(|_| Failure::Timeout)?;
+            self.follow(name, kind).await
         };
-        let in_all = self.servers.patience().in_all;
-        let chain = tokio::time::timeout(in_all, self.follow(name, kind));
-        chain.await.unwrap_or(Err(Failure::Timeout)).map(Arc::new)
+        let in_turn = tokio::time::timeout(self.servers.patience().in_all, in_turn);
+        in_turn.await.unwrap_or(Err(Failure::Timeout)).map(Arc::new)
     }
 
     async fn follow(&self, name: Name, kind: Kind) -> Result<Answer, Failure> {

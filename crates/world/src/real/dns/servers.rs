@@ -1,9 +1,9 @@
 //! Asking one question of the servers in turn, over UDP and, where that is cut short, over TCP.
 //!
-//! Every question has a random id and a socket, hence a source port, of its own; what does not match
-//! the question is not an answer (RFC 5452). A server that says it failed, refuses, or talks
-//! nonsense is followed by the next one; one that is silent or cannot be reached is also asked last
-//! for a while.
+//! Every question has a random id and a socket, hence a source port, of its own; what does not
+//! match the question is not an answer (RFC 5452). A server that says it failed, refuses, or talks
+//! nonsense is followed by the next one; one that is silent or cannot be reached is also asked
+//! last for a while.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ use crate::dns::{Failure, Kind};
 const PAYLOAD_SIZE: u16 = 1232;
 /// Octets that we do take, from servers that send more.
 const DATAGRAM_SIZE: usize = 4096;
-/// How often every server is asked.
+/// How often a server is asked that lets its time pass.
 const ROUNDS: usize = 2;
 /// A server that was silent is asked last for this long.
 const SULK: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ pub(super) struct Servers {
     settings: Settings,
     clock: Arc<dyn Clock>,
     patience: Patience,
-    /// Servers that were silent, and until when they are asked last. Few: the servers of this machine.
+    /// Servers that were silent, and until when they are asked last: at most all that are known.
     silent: Mutex<Vec<(SocketAddr, Duration)>>,
 }
 
@@ -85,29 +85,35 @@ impl Servers {
         answer: &mut Reading,
         kind: Kind,
     ) -> Result<Step, Failure> {
-        let servers = match self.settings.servers.as_slice() {
+        let mut servers = self.in_order(match self.settings.servers.as_slice() {
             [] => system,
             servers => servers,
-        };
+        });
         let mut failure = Failure::Unreachable("no server is known".to_owned());
-        for round in 0..ROUNDS {
-            for server in self.in_order(servers) {
+        for _ in 0..ROUNDS {
+            let mut timed_out = Vec::new();
+            for server in servers {
                 let trusted = self.settings.trusts(server.ip());
                 let asked = self.exchange(server, &answer.name, kind).await;
-                let read = asked.and_then(|message| answer.go(&message, kind, trusted));
-                let this = match read {
+                let this = match asked.and_then(|message| answer.go(&message, kind, trusted)) {
+                    Ok(step) => return Ok(step),
                     // Nobody else's word makes such data good.
                     Err(Failure::Bogus) => return Err(Failure::Bogus),
-                    Err(failure) => failure,
-                    Ok(step) => return Ok(step),
+                    Err(this) => this,
                 };
-                if matches!(this, Failure::Timeout | Failure::Unreachable(_)) {
+                if matches!(this, Failure::Timeout) {
+                    timed_out.push(server);
+                }
+                if !spoke(&this) {
                     self.remember_silence(server);
                 }
-                if round == 0 && (server_spoke(&this) || !server_spoke(&failure)) {
+                // What a server said tells more than another one's silence.
+                if spoke(&this) || !spoke(&failure) {
                     failure = this;
                 }
             }
+            // Only a lost datagram is worth a second try.
+            servers = timed_out;
         }
         Err(failure)
     }
@@ -188,7 +194,7 @@ impl Servers {
 }
 
 /// Whether it was the server that told us of the failure.
-fn server_spoke(failure: &Failure) -> bool {
+fn spoke(failure: &Failure) -> bool {
     !matches!(failure, Failure::Timeout | Failure::Unreachable(_))
 }
 

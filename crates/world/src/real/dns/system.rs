@@ -1,9 +1,9 @@
 //! What the machine's own files say: `/etc/resolv.conf` and `/etc/hosts`.
 //!
-//! `localhost` and what ends in it is this machine, whatever anybody says (RFC 6761 §6.3). A name in
-//! the hosts file is answered from there alone, for both kinds of address; names of addresses, and
-//! all other kinds, are not. Lines that make no sense are passed over. The files are read again when
-//! they changed, at most once in a while.
+//! `localhost` and what ends in it is this machine, whatever anybody says (RFC 6761 §6.3). A name
+//! in the hosts file is answered from there alone, for both kinds of address; names of addresses,
+//! and all other kinds, are not. Lines that make no sense are passed over. The files are read again
+//! when they changed, at most once in a while.
 
 use std::collections::HashMap;
 use std::fs::File;

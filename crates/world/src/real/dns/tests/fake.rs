@@ -24,7 +24,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    fn read(octets: &[u8], tcp: bool) -> Query {
+    pub(super) fn read(octets: &[u8], tcp: bool) -> Query {
         let message = Message::from_octets(octets.to_vec()).unwrap();
         let question = message.sole_question().unwrap();
         Query {

@@ -4,10 +4,13 @@ mod fake;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::base::iana::{ExtendedErrorCode, Rcode, Rtype};
 use domain::base::{Message, MessageBuilder};
+use proptest::collection::vec;
+use proptest::prelude::{any, proptest};
 use tokio::sync::Notify;
 
 use super::servers::Patience;
@@ -16,6 +19,60 @@ use super::{Resolver, Settings, reading};
 use crate::Dns as _;
 use crate::dns::{Answer, Data, Failure, Found, Kind, Security};
 use fake::{HandClock, Query, Rr, Server};
+
+proptest! {
+    #[test]
+    fn no_octets_break_the_reading(octets in vec(any::<u8>(), 12..200), kind in 0..KINDS.len()) {
+        read(octets, KINDS[kind]);
+    }
+
+    #[test]
+    fn no_damage_breaks_the_reading(
+        kind in 0..KINDS.len(),
+        damage in vec((12..400_usize, any::<u8>()), 1..8),
+    ) {
+        let mut octets = everything();
+        for (at, octet) in damage {
+            let at = at % octets.len();
+            octets[at] = octet;
+        }
+        read(octets, KINDS[kind]);
+    }
+}
+
+const KINDS: [Kind; 6] = [
+    Kind::A,
+    Kind::Aaaa,
+    Kind::Mx,
+    Kind::Txt,
+    Kind::Ptr,
+    Kind::Tlsa,
+];
+
+/// Reads octets as the answer to a question; there must be a result.
+fn read(octets: Vec<u8>, kind: Kind) {
+    let message = Message::from_octets(bytes::Bytes::from(octets)).unwrap();
+    let mut reading = reading::Reading::begin(super::parse("a.test").unwrap());
+    let _ = reading.go(&message, kind, true);
+}
+
+/// An answer with a record of every kind, some of them by way of a CNAME.
+fn everything() -> Vec<u8> {
+    let mut question = MessageBuilder::new_vec().question();
+    question.push((fake::name("a.test"), Rtype::A)).unwrap();
+    let query = Query::read(&question.finish(), false);
+    query
+        .records(&[
+            Rr::cname("a.test", 60, "b.test"),
+            Rr::a("b.test", 60, "192.0.2.1"),
+            Rr::aaaa("b.test", 60, "2001:db8::1"),
+            Rr::mx("a.test", 10, "mx.test"),
+            Rr::txt("a.test", b"text"),
+            Rr::ptr("b.test", "a.test"),
+            Rr::tlsa("b.test", &[1; 32]),
+        ])
+        .remove(0)
+}
 
 /// A resolver that asks `servers`, and its clock.
 fn resolver(servers: &[&Server]) -> (Resolver, Arc<HandClock>) {
@@ -301,6 +358,16 @@ async fn silence_of_all_servers_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn a_lost_datagram_is_sent_again() {
+    let lost = AtomicBool::new(false);
+    let server = Server::start(move |query| match lost.swap(true, Ordering::SeqCst) {
+        false => Vec::new(),
+        true => one(query),
+    });
+    assert!(ask(&[&server.await], "a.test", Kind::A).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_closed_port_is_unreachable_and_the_next_server_is_asked() {
     // An address that nothing else here uses, so that the port stays closed.
     let socket = std::net::UdpSocket::bind("127.0.0.77:0").unwrap();
@@ -499,11 +566,10 @@ async fn a_failure_is_kept_for_a_moment() {
     for _ in 0..3 {
         assert!(resolver.query("a.test", Kind::A).await.is_err());
     }
-    let asked = server.asked();
-    assert_eq!(asked, 2, "two rounds");
+    assert_eq!(server.asked(), 1);
     clock.forward(Duration::from_secs(5));
     assert!(resolver.query("a.test", Kind::A).await.is_err());
-    assert_eq!(server.asked(), 2 * asked);
+    assert_eq!(server.asked(), 2);
 }
 
 #[tokio::test]
