@@ -112,12 +112,16 @@ impl Dialogue {
     }
 
     /// As [`Dialogue::deliver`] with one recipient, in one write, with a server that may die: none
-    /// when the connection ends before the last reply.
+    /// when the connection ends before the last reply. The reply is the first refusal, or the last.
     pub fn try_deliver(&mut self, from: &str, to: &str, message: &[u8]) -> Option<Answer> {
         let commands = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n");
         self.stream.get_mut().write_all(commands.as_bytes()).ok()?;
         let (mail, recipient, data) = (self.try_answer()?, self.try_answer()?, self.try_answer()?);
-        assert_eq!((mail.code, recipient.code, data.code), (250, 250, 354));
+        if data.code != 354 {
+            return [mail, recipient, data]
+                .into_iter()
+                .find(|answer| answer.code >= 400);
+        }
         self.stream.get_mut().write_all(&stuffed(message)).ok()?;
         self.try_answer()
     }

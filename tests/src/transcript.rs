@@ -66,7 +66,37 @@ fn neutral(text: &str, server: &Server) -> String {
     for address in &server.addresses {
         text = text.replace(&address.to_string(), "127.0.0.1:{port}");
     }
+    let text = numbers_before(&text, " s ago", "{age}");
+    let text = numbers_after(&text, "came from  127.0.0.1:", "{port}");
     text.split_inclusive('\n').map(line_of).collect()
+}
+
+/// The text with the numbers that stand before every `mark` replaced.
+fn numbers_before(text: &str, mark: &str, name: &str) -> String {
+    let pieces: Vec<&str> = text.split(mark).collect();
+    let (last, others) = pieces.split_last().expect("a piece");
+    let cut = |piece: &&str| {
+        format!(
+            "{}{name}",
+            piece.trim_end_matches(|c: char| c.is_ascii_digit())
+        )
+    };
+    others.iter().map(cut).collect::<Vec<_>>().join(mark)
+        + if others.is_empty() { "" } else { mark }
+        + last
+}
+
+/// The text with the numbers that stand after every `mark` replaced.
+fn numbers_after(text: &str, mark: &str, name: &str) -> String {
+    let mut pieces = text.split(mark);
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let cut = |piece: &str| {
+        format!(
+            "{mark}{name}{}",
+            piece.trim_start_matches(|c: char| c.is_ascii_digit())
+        )
+    };
+    pieces.map(cut).fold(first, |text, piece| text + &piece)
 }
 
 fn line_of(line: &str) -> String {
