@@ -88,7 +88,7 @@ impl Queue {
             insert(&mut locked(&enter), waiting);
             notify.notify_waiters();
         });
-        let (spool, recovery) = Spool::open(world, dir, settings.spool, key, observer)?;
+        let (spool, recovery) = Spool::open(world, dir, &settings.spool, key, observer)?;
         let Recovery { messages, faults, scanned, orphans, torn } = recovery;
         let opened = Opened { messages: messages.len(), faults, scanned, orphans, torn };
         let queue = Queue { spool, schedule, changed, clock: world.clock.clone() };

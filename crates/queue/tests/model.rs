@@ -1,5 +1,7 @@
 //! Random commits, settlements, failures, housekeeping and crashes against a map.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "a test may stop")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -12,6 +14,9 @@ use support::*;
 
 /// What must be there: the body's length, and per recipient the attempts so far, `None` once ended.
 type Model = BTreeMap<QueueId, (usize, Vec<Option<u32>>)>;
+
+/// What a change does to the model once it is made.
+type Effect = Box<dyn FnOnce(&mut Model)>;
 
 struct Run {
     disk: MemDisk,
@@ -31,7 +36,7 @@ impl Run {
         self.model.keys().nth(usize::try_from(n).unwrap()).copied()
     }
 
-    fn commit(&mut self) -> (Change, Box<dyn FnOnce(&mut Model)>) {
+    fn commit(&mut self) -> (Change, Effect) {
         self.next += 1;
         let new = id(self.next, &self.random);
         let recipients = [1, 1, 1, 2, 3, 70][usize::try_from(self.draw(6)).unwrap()];
@@ -40,7 +45,7 @@ impl Run {
         (change, Box::new(move |m| drop(m.insert(new, (len, vec![Some(0); recipients])))))
     }
 
-    fn settle(&mut self) -> Option<(Change, Box<dyn FnOnce(&mut Model)>)> {
+    fn settle(&mut self) -> Option<(Change, Effect)> {
         let id = self.pick()?;
         let mut after = self.model[&id].clone();
         let mut updates = Vec::new();

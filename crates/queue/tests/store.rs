@@ -1,5 +1,7 @@
 //! The store against a disk in memory: what is promised is there, and nothing else.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may stop")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -136,7 +136,7 @@ impl Envelope {
             w.bytes(*tag, value);
         }
         for recipient in &self.recipients {
-            w.nested(message::RECIPIENT, encode_recipient(recipient));
+            w.nested(message::RECIPIENT, &encode_recipient(recipient));
         }
         w.into_bytes()
     }
@@ -262,7 +262,7 @@ fn encode_recipient(r: &Recipient) -> Writer {
         w.bytes(recipient::REVERSE_PATH, own.to_string().as_bytes());
     }
     if r.progress != Progress::default() {
-        w.nested(recipient::PROGRESS, encode_progress(&r.progress));
+        w.nested(recipient::PROGRESS, &encode_progress(&r.progress));
     }
     for (tag, value) in &r.unknown.0 {
         w.bytes(*tag, value);
@@ -327,7 +327,7 @@ fn encode_progress(p: &Progress) -> Writer {
             three.varint(e.class.into());
             three.varint(e.subject.into());
             three.varint(e.detail.into());
-            w.nested(progress::LAST_ENHANCED, three);
+            w.nested(progress::LAST_ENHANCED, &three);
         }
         w.bytes(progress::LAST_TEXT, last.reply.text().as_bytes());
     }

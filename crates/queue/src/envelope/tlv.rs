@@ -52,7 +52,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn nested(&mut self, tag: u32, fields: Writer) {
+    pub(crate) fn nested(&mut self, tag: u32, fields: &Writer) {
         self.bytes(tag, &fields.0);
     }
 }

@@ -64,6 +64,7 @@ pub(super) struct Settling {
 }
 
 /// A change to the books.
+#[derive(Clone, Copy)]
 pub(super) enum Book {
     /// Octets that a segment must keep, more or less.
     Live(u32, i64),

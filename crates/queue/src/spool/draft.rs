@@ -37,7 +37,7 @@ pub(super) struct Finished {
     /// Memory that the body takes until it is written.
     pub(super) charge: Charge,
     /// Removes the file unless it is told to keep it.
-    pub(super) file: Option<LargeWriter>,
+    pub(super) file: Option<Box<LargeWriter>>,
 }
 
 impl Draft {
@@ -95,7 +95,7 @@ impl Draft {
         };
         let (body, writer) = self.run(job).await?;
         let charge = Charge::none(&self.inner.budget);
-        Ok(Finished { body: Body::Large(body), charge, file: Some(writer) })
+        Ok(Finished { body: Body::Large(body), charge, file: Some(Box::new(writer)) })
     }
 
     /// Room for so many more octets, charged to the budget.

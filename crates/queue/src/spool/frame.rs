@@ -41,29 +41,31 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header of a frame whose payload is `parts`, one after another.
+    /// A header, not sealed yet.
+    pub(super) fn new(kind: u8, id: QueueId, group: u64) -> Header {
+        Header { kind, id, len: 0, group, crc: 0 }
+    }
+
+    /// The octets of this header before a payload of `parts`, one after another.
     pub(super) fn seal<'a>(
+        mut self,
         home: Home,
         offset: u64,
-        kind: u8,
-        id: QueueId,
-        group: u64,
         parts: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> [u8; HEADER] {
         let len: usize = parts.clone().map(<[u8]>::len).sum();
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let mut header = Header { kind, id, len, group, crc: 0 };
-        header.crc = parts.fold(header.checksum(home, offset), crc32c::crc32c_append);
+        self.len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.crc = parts.fold(self.checksum(home, offset), crc32c::crc32c_append);
         let mut octets = [0; HEADER];
-        let fields: [&[u8]; 4] = [
-            &home.mark.to_le_bytes(),
-            &header.crc.to_le_bytes(),
-            &header.len.to_le_bytes(),
-            &header.covered(),
-        ];
-        for (place, octet) in octets.iter_mut().zip(fields.concat()) {
-            *place = octet;
-        }
+        fill(
+            &mut octets,
+            &[
+                &home.mark.to_le_bytes(),
+                &self.crc.to_le_bytes(),
+                &self.len.to_le_bytes(),
+                &self.covered(),
+            ],
+        );
         octets
     }
 
@@ -100,11 +102,8 @@ impl Header {
     fn covered(&self) -> [u8; 24] {
         let mut octets = [0; 24];
         let group = u32::try_from(self.group / 8).unwrap_or(u32::MAX);
-        let id = self.id.to_bytes();
-        let fields: [&[u8]; 3] = [&id, &[self.kind, 0, 0, 0], &group.to_le_bytes()];
-        for (place, octet) in octets.iter_mut().zip(fields.concat()) {
-            *place = octet;
-        }
+        let kind = [self.kind, 0, 0, 0];
+        fill(&mut octets, &[&self.id.to_bytes(), &kind, &group.to_le_bytes()]);
         octets
     }
 
@@ -115,6 +114,14 @@ impl Header {
         let crc = crc32c::crc32c_append(crc, &offset.to_le_bytes());
         let crc = crc32c::crc32c_append(crc, &self.len.to_le_bytes());
         crc32c::crc32c_append(crc, &self.covered())
+    }
+}
+
+/// Lays `fields` down one after another.
+fn fill(octets: &mut [u8], fields: &[&[u8]]) {
+    let mut places = octets.iter_mut();
+    for (octet, place) in fields.iter().flat_map(|field| field.iter()).zip(&mut places) {
+        *place = *octet;
     }
 }
 
@@ -139,7 +146,7 @@ mod tests {
     fn sealed(home: Home, offset: u64) -> ([u8; HEADER], QueueId) {
         let id = QueueId::new(Timestamp::from_secs(5), &Fixed);
         let parts: [&[u8]; 2] = [b"one", b"two"];
-        (Header::seal(home, offset, kind::COMMIT, id, 4096, parts.into_iter()), id)
+        (Header::new(kind::COMMIT, id, 4096).seal(home, offset, parts.into_iter()), id)
     }
 
     #[test]

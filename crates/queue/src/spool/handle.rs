@@ -73,7 +73,7 @@ struct Commit {
     change: Change,
     waiting: Waiting,
     charge: Charge,
-    file: Option<LargeWriter>,
+    file: Option<Box<LargeWriter>>,
     wake: oneshot::Sender<Result<Receipt, WriteError>>,
 }
 
@@ -93,12 +93,12 @@ impl Spool {
     pub(crate) fn open(
         world: &World,
         dir: &Path,
-        settings: Settings,
+        settings: &Settings,
         key: Key,
         observer: Observer,
     ) -> Result<(Spool, Recovery), Fault> {
         let (disk, random) = (world.disk.clone(), world.random.clone());
-        let (store, recovery) = Store::open(disk, random, dir, &settings, &*key)?;
+        let (store, recovery) = Store::open(disk, random, dir, settings, &*key)?;
         let inner = Arc::new(Inner {
             reader: store.reader(),
             random: world.random.clone(),
@@ -231,7 +231,7 @@ struct Writer {
 
 /// What is left of a job while its change is written.
 enum Rest {
-    Commit(Waiting, Charge, Option<LargeWriter>, oneshot::Sender<Result<Receipt, WriteError>>),
+    Commit(Waiting, Charge, Option<Box<LargeWriter>>, oneshot::Sender<Result<Receipt, WriteError>>),
     Settle(Vec<Waiting>, Done, oneshot::Sender<Result<(), WriteError>>),
 }
 
@@ -320,7 +320,7 @@ impl Writer {
             match (change, rest) {
                 (Change::Commit(new), Rest::Commit(waiting, charge, file, wake)) => {
                     if result.is_ok() {
-                        file.into_iter().for_each(LargeWriter::keep);
+                        file.into_iter().for_each(|file| file.keep());
                         self.inner.remember(*new, charge.octets());
                         (self.observer)(&waiting);
                     }

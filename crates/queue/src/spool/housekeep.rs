@@ -165,9 +165,9 @@ impl Store {
     /// What to do next: empty a failed segment, empty the one that holds least, write a sidecar.
     fn next_chore(&mut self) -> Option<Chore> {
         let free = |s: &&Segment| s.stage != Stage::Active && !s.stuck && s.live > 0;
-        let leaving = self.leaving.iter().filter_map(|generation| self.segments.get(generation));
+        let mut leaving = self.leaving.iter().filter_map(|generation| self.segments.get(generation));
         let sparse = self.segments.values().filter(|s| s.live < s.len / 4);
-        let victim = leaving.filter(free).next();
+        let victim = leaving.find(free);
         if let Some(victim) = victim.or_else(|| sparse.filter(free).min_by_key(|s| s.live)) {
             let generation = victim.home.generation;
             self.leaving.insert(generation);

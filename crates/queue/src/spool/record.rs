@@ -212,9 +212,9 @@ impl<'a> Settle<'a> {
             }
         }
         while !rest.is_empty() {
-            let (report, after) = report(rest).ok_or(DecodeError::Malformed)?;
-            let start = whole - after.len() - report.1.len();
-            settle.reports.push((report.0, narrow(start)?, report.1));
+            let (id, section, after) = report(rest).ok_or(DecodeError::Malformed)?;
+            let start = whole - after.len() - section.len();
+            settle.reports.push((id, narrow(start)?, section));
             rest = after;
         }
         Ok(settle)
@@ -307,12 +307,12 @@ fn edit(tag: u32, value: &[u8]) -> Option<Edit> {
 }
 
 /// One report: its id, its section, and what follows.
-fn report(octets: &[u8]) -> Option<((QueueId, &[u8]), &[u8])> {
+fn report(octets: &[u8]) -> Option<(QueueId, &[u8], &[u8])> {
     let (id, rest) = octets.split_first_chunk::<16>()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
     let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
     let (section, rest) = rest.split_at_checked(len)?;
-    Some(((QueueId::from_bytes(*id), section), rest))
+    Some((QueueId::from_bytes(*id), section, rest))
 }
 
 fn narrow(n: usize) -> Result<u32, DecodeError> {

@@ -122,7 +122,7 @@ impl Recovering<'_> {
         }
         let mut segment = Segment::new(home, file.clone(), file.len().map_err(fault)?);
         segment.stage = Stage::Sealed;
-        let items = match self.from_sidecar(home) {
+        let items = match self.load_sidecar(home) {
             Some(items) => {
                 segment.sidecar = true;
                 segment.end = segment.len;
@@ -138,7 +138,7 @@ impl Recovering<'_> {
         Ok(items)
     }
 
-    fn from_sidecar(&mut self, home: Home) -> Option<Vec<Item>> {
+    fn load_sidecar(&mut self, home: Home) -> Option<Vec<Item>> {
         let octets = sidecar::read(&self.store.folders, home)?;
         let notes = sidecar::parse(&octets)?;
         let mut items = Vec::with_capacity(notes.len());

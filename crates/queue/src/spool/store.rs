@@ -156,6 +156,8 @@ impl Store {
 
     /// Seals what is open, so that the next start reads little, and releases the lock.
     pub fn close(mut self) {
+        // The alarm was given when the disk failed; this is one more chance.
+        let _ = self.write_aborts();
         if let Some(active) = self.active.take()
             && let Some(segment) = self.segments.get_mut(&active)
         {
@@ -329,8 +331,8 @@ impl Store {
         let mut headers = Vec::with_capacity(batch.frames.len());
         for (offset, frame) in &batch.frames {
             let parts = frame.parts.iter().map(|part| &part[..]);
-            let (kind, id) = (frame.kind, frame.id);
-            headers.push(Header::seal(batch.home, *offset, kind, id, batch.start, parts));
+            let header = Header::new(frame.kind, frame.id, batch.start);
+            headers.push(header.seal(batch.home, *offset, parts));
         }
         let mut slices = Vec::with_capacity(batch.frames.len() * 4);
         for ((_, frame), header) in batch.frames.iter().zip(&headers) {
@@ -400,8 +402,8 @@ impl Store {
             if self.aborts.is_empty() {
                 return Ok(());
             }
-            if self.active.is_none() {
-                self.advance(false)?;
+            if self.active.is_none() && self.advance(false).is_err() {
+                continue;
             }
             let mut batch = None;
             for abort in &self.aborts {

@@ -1,5 +1,6 @@
 //! A disk in memory that takes the door literally: what was not synced may be gone after a crash.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
