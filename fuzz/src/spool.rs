@@ -1,6 +1,7 @@
 //! The spool on disk: envelopes as octets, and recovery from damage.
 
 use std::collections::BTreeMap;
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,12 +68,13 @@ pub fn damage(octets: &[u8]) {
         store.close();
     }
     disk.restart_process();
-    let damaged = damage
+    let spoiled: Vec<Spoiled> = damage
         .chunks_exact(5)
-        .filter(|step| spoil(&disk, step))
-        .count();
+        .filter_map(|step| spoil(&disk, step))
+        .collect();
 
     let (store, recovery) = open(&disk);
+    let mut whole = 0;
     for waiting in &recovery.messages {
         let new = written
             .get(&waiting.id)
@@ -92,13 +94,16 @@ pub fn damage(octets: &[u8]) {
             unreachable!("all are inline")
         };
         assert_eq!(read[new.prelude.trace.len()..], body[..]);
+        whole += 1;
     }
-    if damaged == 0 {
+    if spoiled.is_empty() {
         assert!(recovery.faults.is_empty(), "{:?}", recovery.faults);
-        assert_eq!(
-            recovery.messages.len(),
-            written.len() - 1,
-            "all but the delivered one"
+        assert_eq!(whole, written.len() - 1, "all but the delivered one");
+    }
+    if spoiled.iter().all(|&how| how == Spoiled::Octet) {
+        assert!(
+            whole + 1 + spoiled.len() >= written.len(),
+            "an octet costs at most its frame"
         );
     }
 }
@@ -114,33 +119,41 @@ fn open(disk: &SimDisk) -> (Store, Recovery) {
     Store::open(disk, random, Path::new(SPOOL), &settings, &key).expect("start-up goes on")
 }
 
-/// Does one thing to one file; false when there was nothing to do it to.
-fn spoil(disk: &SimDisk, step: &[u8]) -> bool {
+/// What happened to a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spoiled {
+    Cut,
+    Run,
+    Octet,
+}
+
+/// Does one thing to one file; `None` when there was nothing to do it to.
+fn spoil(disk: &SimDisk, step: &[u8]) -> Option<Spoiled> {
     let &[which, high, low, kind, value] = step else {
-        return false;
+        return None;
     };
     let files = disk.files();
-    let Some(path) = files.get(usize::from(which) % files.len().max(1)) else {
-        return false;
-    };
-    let Ok(file) = disk.open(path, Open::ReadWrite) else {
-        return false;
-    };
-    let len = file.len().unwrap_or(0);
+    let path = files.get(usize::from(which) % files.len().max(1))?;
+    let file = disk.open(path, Open::ReadWrite).ok()?;
     let at = u64::from(u16::from_be_bytes([high, low]));
-    if at >= len {
-        return false;
+    if at >= file.len().ok()? {
+        return None;
     }
-    let mut octet = [0];
     match kind % 4 {
-        0 => file.set_len(at).is_ok(),
-        1 => file
-            .write_at(at, &[std::io::IoSlice::new(&[value; 64])])
-            .is_ok(),
+        0 => {
+            file.set_len(at).ok()?;
+            Some(Spoiled::Cut)
+        }
+        1 => {
+            file.write_at(at, &[IoSlice::new(&[value; 64])]).ok()?;
+            Some(Spoiled::Run)
+        }
         _ => {
-            let _ = file.read_at(at, &mut octet);
+            let mut octet = [0];
+            file.read_at(at, &mut octet).ok()?;
             octet[0] ^= value;
-            value != 0 && file.write_at(at, &[std::io::IoSlice::new(&octet)]).is_ok()
+            file.write_at(at, &[IoSlice::new(&octet)]).ok()?;
+            Some(Spoiled::Octet)
         }
     }
 }
