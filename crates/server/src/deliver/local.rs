@@ -9,14 +9,15 @@
 //! This module does **not** know Maildir's order of steps ([`super::maildir`] does).
 
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_message::trace;
 use posthaste_smtp::reply::Reply;
+use posthaste_world::World;
 use posthaste_world::work::Pool;
-use posthaste_world::{Disk, World};
 
+use super::helper::Helpers;
 use super::maildir::{self, Letter, Names, Put};
 use super::parcel::Parcel;
 use super::{Attempted, Outcome};
@@ -27,6 +28,7 @@ use crate::route::{Route, Transport};
 pub struct Local {
     world: World,
     names: Arc<Names>,
+    helpers: Vec<Arc<Helpers>>,
 }
 
 impl Local {
@@ -36,19 +38,30 @@ impl Local {
         Local {
             world,
             names: Arc::new(Names::new(hostname)),
+            helpers: Vec::new(),
         }
+    }
+
+    /// The same, with helpers for mail files that belong to other users.
+    #[must_use]
+    pub fn with_helpers(self, helpers: Vec<Arc<Helpers>>) -> Self {
+        Local { helpers, ..self }
     }
 
     /// Delivers one copy to each recipient's mailbox.
     pub async fn deliver(&self, route: &Route, parcel: &Parcel<'_>, attempted: &mut Attempted) {
         let mut letters = Vec::new();
         let mut expected = Vec::new();
-        // One destination is one domain, and a domain has one root.
-        let mut above = Path::new("/");
+        // One destination is one domain, and a domain has one root and one owner.
+        let mut above = (Path::new("/"), None);
         for (index, recipient) in parcel.recipients() {
             match route.transport(&recipient.address) {
-                Transport::Maildir { root, folder, .. } if is_plain(&folder) => {
-                    above = root;
+                Transport::Maildir {
+                    root,
+                    folder,
+                    owner,
+                } if maildir::is_plain(&folder) => {
+                    above = (root, owner);
                     expected.push((*index, folder.clone()));
                     letters.push(letter(parcel, folder, recipient.address.to_string()));
                 }
@@ -75,27 +88,25 @@ impl Local {
     /// One job for the whole message: workers of the runtime never wait for a disk.
     async fn put(
         &self,
-        root: &Path,
+        (root, owner): (&Path, Option<&str>),
         letters: Vec<Letter>,
         parcel: &Parcel<'_>,
     ) -> io::Result<Vec<Put>> {
+        let helpers = owner.and_then(|o| self.helpers.iter().find(|h| h.owner() == o).cloned());
         let root = root.to_owned();
         let mut content = parcel.stored().content();
         let World { disk, clock, .. } = self.world.clone();
         let names = self.names.clone();
         let job = move || {
-            let name = || names.next(clock.now());
             let content = || content.next_blocking();
-            match open_root(&*disk, &root) {
-                Ok(root) => maildir::deliver(&*root, &letters, content, name),
-                Err(e) => Ok(letters.iter().map(|_| Put::Failed(again(&e))).collect()),
+            if let Some(helpers) = helpers {
+                return helpers.deliver(&root, &letters, content);
             }
+            let name = || names.next(clock.now());
+            maildir::deliver_below(&*disk, &root, &letters, content, name)
         };
-        self.world
-            .work
-            .on(Pool::Disk, job)
-            .await
-            .map_err(io::Error::other)?
+        let done = self.world.work.on(Pool::Disk, job).await;
+        done.map_err(io::Error::other)?
     }
 }
 
@@ -111,41 +122,6 @@ fn letter(parcel: &Parcel<'_>, folder: PathBuf, address: String) -> Letter {
     }
 }
 
-/// The folder above the mailboxes, which is made durably when it is missing.
-fn open_root<'a>(disk: &'a dyn Disk, root: &Path) -> io::Result<Box<dyn Disk + 'a>> {
-    match disk.within(root) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened,
-    }
-    let is_missing = |path: &&Path| {
-        disk.sync_dir(path)
-            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-    };
-    let missing: Vec<&Path> = root.ancestors().take_while(is_missing).collect();
-    disk.create_dir(root)?;
-    missing
-        .iter()
-        .filter_map(|made| made.parent())
-        .try_for_each(|above| disk.sync_dir(above))?;
-    disk.within(root)
-}
-
-/// The same failure for another letter.
-fn again(e: &io::Error) -> io::Error {
-    io::Error::new(e.kind(), e.to_string())
-}
-
-/// Whether a path can only lead down.
-fn is_plain(folder: &Path) -> bool {
-    let mut parts = folder.components();
-    folder.as_os_str().len() <= PATH_MAX
-        && parts.all(|part| matches!(part, Component::Normal(_)))
-        && !folder.to_string_lossy().contains('\0')
-}
-
-/// Octets of a mailbox's path; a file's name and its folder still fit the system's limit of 4096.
-const PATH_MAX: usize = 3 * 1024;
-
 fn outcome(folder: &Path, put: Put, faults: &mut Vec<Fault>) -> Outcome {
     let e = match put {
         Put::Done => return Outcome::delivered(),
@@ -155,9 +131,8 @@ fn outcome(folder: &Path, put: Put, faults: &mut Vec<Fault>) -> Outcome {
         }
         Put::Failed(e) => e,
     };
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     // The path is the operator's; what the sender may come to read says only what it must.
-    if matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
+    if maildir::is_full(&e) {
         return Outcome::local(Reply::new(452, (4, 3, 1), "the mailbox's disk is full"));
     }
     let fix = match e.kind() {

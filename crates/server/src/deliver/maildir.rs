@@ -8,7 +8,7 @@
 //! **not** choose the folder, and never reads a mailbox.
 
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -17,6 +17,8 @@ use posthaste_world::{Disk, Timestamp};
 
 /// Folders that are made when a mailbox lacks them.
 const FOLDERS: [&str; 3] = ["tmp", "new", "cur"];
+/// Octets of a mailbox's path; a file's name and its folder still fit the system's limit of 4096.
+const PATH_MAX: usize = 3 * 1024;
 /// Octets in which `Delivered-To:` is looked for; longer header blocks are not ours.
 const HEADER_MAX: usize = 256 * 1024;
 const DELIVERED_TO: &[u8] = b"delivered-to:";
@@ -88,6 +90,12 @@ pub fn deliver(
     mut content: impl FnMut() -> io::Result<Option<Bytes>>,
     name: impl Fn() -> String,
 ) -> io::Result<Vec<Put>> {
+    // It is not asked again after its end: in a helper that would be the next message.
+    let mut ended = false;
+    let mut content = || match ended {
+        true => Ok(None),
+        false => content().inspect(|piece| ended = piece.is_none()),
+    };
     let top = Top::read(&mut content)?;
     let mut copies: Vec<Result<Copy<'_>, Put>> = Vec::with_capacity(letters.len());
     for letter in letters {
@@ -119,6 +127,27 @@ pub fn deliver(
         Err(put) => put,
     };
     Ok(copies.into_iter().map(publish).collect())
+}
+
+/// As [`deliver`], below the folder `root` of `disk`, which is made when it is missing.
+///
+/// # Errors
+/// As [`deliver`].
+pub fn deliver_below(
+    disk: &dyn Disk,
+    root: &Path,
+    letters: &[Letter],
+    mut content: impl FnMut() -> io::Result<Option<Bytes>>,
+    name: impl Fn() -> String,
+) -> io::Result<Vec<Put>> {
+    match open_root(disk, root) {
+        Ok(root) => deliver(&*root, letters, content, name),
+        Err(e) => {
+            // Whoever gives the content gives it to its end.
+            while content()?.is_some() {}
+            Ok(letters.iter().map(|_| Put::Failed(again(&e))).collect())
+        }
+    }
 }
 
 fn append(copies: &mut [Result<Copy<'_>, Put>], lines: &[u8]) {
@@ -302,4 +331,43 @@ fn make_mailbox(root: &dyn Disk, folder: &Path) -> io::Result<()> {
     folder
         .ancestors()
         .try_for_each(|above| root.sync_dir(above))
+}
+
+/// The folder above the mailboxes, which is made durably when it is missing.
+fn open_root<'a>(disk: &'a dyn Disk, root: &Path) -> io::Result<Box<dyn Disk + 'a>> {
+    match disk.within(root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    let is_missing = |path: &&Path| {
+        disk.sync_dir(path)
+            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    };
+    let missing: Vec<&Path> = root.ancestors().take_while(is_missing).collect();
+    disk.create_dir(root)?;
+    missing
+        .iter()
+        .filter_map(|made| made.parent())
+        .try_for_each(|above| disk.sync_dir(above))?;
+    disk.within(root)
+}
+
+/// The same failure for another letter.
+pub(super) fn again(e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), e.to_string())
+}
+
+/// Whether a mailbox's path can only lead down.
+#[must_use]
+pub fn is_plain(folder: &Path) -> bool {
+    let mut parts = folder.components();
+    folder.as_os_str().len() <= PATH_MAX
+        && parts.all(|part| matches!(part, Component::Normal(_)))
+        && !folder.to_string_lossy().contains('\0')
+}
+
+/// Whether there is no room, of the disk's or of the owner's.
+pub(super) fn is_full(e: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -8,6 +8,7 @@
 //! This module does **not** know when a recipient is due, and emits no records.
 
 pub mod connection; // one dialogue over one stream
+pub mod helper; // writes mail files for another user
 pub mod local; // into mailboxes of this machine
 pub mod maildir; // the blocking part of that
 pub mod outcome; // what became of recipients

@@ -9,6 +9,7 @@
 
 mod dialogues;
 mod doors;
+mod helper;
 mod maildir;
 mod mx;
 mod reports;
