@@ -69,8 +69,8 @@ fn line_starts(wire: &[u8], from: usize) -> impl Iterator<Item = usize> {
     (from..=wire.len()).filter(|&at| wire[..at].ends_with(b"\n"))
 }
 
-/// Reads a message at an offset as RFC 5321 §4.5.2 says, in the plainest way: where it ends, when it
-/// is `content`.
+/// Reads a message at an offset as RFC 5321 §4.5.2 says, in the plainest way: where it ends, when
+/// it is `content`.
 fn sent_at(wire: &[u8], at: usize, content: &[u8]) -> Option<usize> {
     let rest = &wire[at..];
     if rest.starts_with(b".\r\n") {
