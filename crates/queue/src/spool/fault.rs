@@ -66,13 +66,18 @@ impl std::error::Error for Fault {
     }
 }
 
-/// Why a change was not made. Nothing of it is durable, and nothing of it comes back.
+/// Why a change was not made. Nothing of it is durable, and nothing of it comes back, unless it says
+/// so itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WriteError {
     /// The disk is full. Outcomes are still written.
     Full,
     /// The disk failed; the operator was told. Later attempts may work.
     Failed,
+    /// The disk failed so badly that not even the refusal is durable: after a crash the change may
+    /// turn out to be made. A session closes the connection without a reply, if it can: then the
+    /// peer keeps the message, as it must when it is told to try again (RFC 5321 §4.5.3.2.6).
+    InDoubt,
     /// The change is larger than a frame may be, or breaks a limit of the envelope.
     TooLarge,
     /// No such message, or it has no such recipient, or the new message's id is taken.
@@ -93,6 +98,7 @@ impl WriteError {
                 Reply::new(552, (5, 3, 4), "the envelope is too large to be kept")
             }
             WriteError::Closed => Reply::new(421, (4, 3, 2), "the server is stopping"),
+            WriteError::InDoubt => Reply::new(421, (4, 3, 0), "the disk failed; closing"),
             WriteError::Failed | WriteError::Unknown => {
                 Reply::new(451, (4, 3, 0), "the message could not be kept; try again later")
             }
@@ -105,6 +111,7 @@ impl fmt::Display for WriteError {
         f.write_str(match self {
             WriteError::Full => "the spool's disk is full",
             WriteError::Failed => "the spool's disk failed",
+            WriteError::InDoubt => "the spool's disk failed, and takes no refusal either",
             WriteError::TooLarge => "the change is too large for the spool",
             WriteError::Unknown => "the spool knows no such message or recipient",
             WriteError::Closed => "the spool is closed",

@@ -17,7 +17,7 @@ use super::index::{Entry, Place, Spot};
 use super::large;
 use super::read::lay_over;
 use super::record::{Abort, Section, SectionBody, Settle, encode_settle};
-use super::scan::{Found, Walk};
+use super::scan::{Found, Gap, Walk};
 use super::segment::{Segment, Stage};
 use super::sidecar::{self, Note, Sidecar, What};
 use super::store::{NoRoom, Store, new_frame};
@@ -39,8 +39,8 @@ pub(super) struct Chore {
 enum Task {
     /// Copy what lives to the front of the log.
     Empty,
-    /// Write what lives into a sidecar.
-    Note(Sidecar),
+    /// Write what lives into a sidecar; none when something cannot be read.
+    Note(Option<Sidecar>),
 }
 
 impl Store {
@@ -184,7 +184,7 @@ impl Store {
 
     fn note(&self, generation: u32) -> Option<Chore> {
         let home = self.segments.get(&generation)?.home;
-        Some(Chore { generation, at: 0, task: Task::Note(Sidecar::new(home)) })
+        Some(Chore { generation, at: 0, task: Task::Note(Some(Sidecar::new(home))) })
     }
 
     /// Walks a step further; gives the chore back while there is more.
@@ -201,10 +201,20 @@ impl Store {
         while walk.at() < until && !over {
             match walk.next().map_err(fault)? {
                 None => over = true,
-                Some(Found::Gap(_)) => {}
-                Some(Found::Frame(offset, ..)) if offset >= end => over = true,
+                Some(Found::Frame(offset, ..) | Found::Gap(Gap { from: offset, .. }))
+                    if offset >= end =>
+                {
+                    over = true;
+                }
+                Some(Found::Gap(_)) => {
+                    // The next start must scan the segment, and tell of the damage.
+                    if let Task::Note(sidecar) = &mut chore.task {
+                        *sidecar = None;
+                    }
+                }
                 Some(Found::Frame(offset, header, payload)) => match &mut chore.task {
-                    Task::Note(sidecar) => {
+                    Task::Note(None) => {}
+                    Task::Note(Some(sidecar)) => {
                         let place = Place::new(home.generation, offset);
                         self.note_frame(sidecar, place, &header, payload);
                     }
@@ -232,8 +242,10 @@ impl Store {
         let Some(segment) = self.segments.get_mut(&chore.generation) else { return Ok(()) };
         match chore.task {
             Task::Note(sidecar) => {
-                sidecar.write(&self.folders, segment.home)?;
                 segment.sidecar = true;
+                if let Some(sidecar) = sidecar {
+                    sidecar.write(&self.folders, segment.home)?;
+                }
             }
             Task::Empty if segment.live > 0 => {
                 let what = "something that is needed cannot be read; the segment is kept";

@@ -365,7 +365,9 @@ impl Recovering<'_> {
             copy.sync()?;
             folders.disk.sync_dir(&folders.damaged)
         });
-        if let Err(e) = copy {
+        if let Err(e) = copy
+            && !torn
+        {
             // A full disk must not keep the queue from starting.
             self.recovery.faults.push(Fault::new("setting aside", &path, e));
         }

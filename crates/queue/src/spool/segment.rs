@@ -44,7 +44,7 @@ pub(super) struct Segment {
     pub(super) live: u64,
     /// Frames elsewhere that are needed as long as this segment exists: octets by segment.
     pub(super) pins: BTreeMap<u32, u64>,
-    /// Whether its sidecar is written.
+    /// Whether its sidecar is written, or must not be.
     pub(super) sidecar: bool,
     /// Its survivors could not all be read: kept for good, and set aside.
     pub(super) stuck: bool,

@@ -308,19 +308,20 @@ impl Store {
             self.apply(batch);
             return true;
         };
-        let error = match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteError::Full,
-            _ => WriteError::Failed,
+        let kind = cause.kind();
+        self.give_up(batch.home, batch.start, cause);
+        // What is refused is void before anybody learns of it. An abort that the disk does not take
+        // goes in front of the next group.
+        let error = match (self.write_aborts(), kind) {
+            (Err(_), _) => WriteError::InDoubt,
+            (Ok(()), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => WriteError::Full,
+            (Ok(()), _) => WriteError::Failed,
         };
         for slot in &batch.slots {
             if let Some(result) = results.get_mut(*slot) {
                 *result = Err(error);
             }
         }
-        self.give_up(batch.home, batch.start, cause);
-        // What was refused is void before anybody learns of it. If no disk takes the abort frame, it
-        // goes in front of the next group.
-        let _ = self.write_aborts();
         false
     }
 
