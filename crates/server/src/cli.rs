@@ -57,6 +57,20 @@ pub enum Command {
     /// the To, Cc and Bcc fields; Bcc is removed. Prints the queue id.
     #[command(verbatim_doc_comment)]
     Send(Send),
+    /// Write mail files for another user; the server starts it
+    #[command(hide = true)]
+    MailHelper(MailHelper),
+}
+
+/// What a mail helper is started with.
+#[derive(Args, Clone, Debug)]
+pub struct MailHelper {
+    /// The user to become
+    pub owner: String,
+    /// The server's name, for file names
+    pub hostname: String,
+    /// Folders below which it may write
+    pub roots: Vec<PathBuf>,
 }
 
 /// Options of `demo`.

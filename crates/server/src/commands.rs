@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use posthaste_world::World;
 use posthaste_world::disk::{File, Open};
@@ -15,6 +15,8 @@ use posthaste_world::real::{self, process};
 use crate::cli;
 use crate::config::{self, Config, Loaded, finding};
 use crate::control::client;
+use crate::deliver::helper;
+use crate::deliver::maildir::Names;
 use crate::fault::Fault;
 use crate::privileges::{self, Rights};
 use crate::serve::{self, Node};
@@ -27,8 +29,7 @@ use crate::telemetry::Log;
 pub fn serve(file: &Path) -> Result<(), Fault> {
     with_world(async |first| {
         let loaded = load(&first, file)?;
-        let world = world_of(&loaded.config)?;
-        let log = Log::new(Box::new(io::stdout()), world.clock.clone());
+        let (world, log) = world_of(&loaded.config, Box::new(io::stdout()))?;
         warn(&loaded);
         let node = start(&world, &log, &loaded.config)?;
         until_stopped(node, &world, &log, file).await
@@ -74,6 +75,32 @@ pub fn send(file: &Path, options: &cli::Send) -> Result<(), Fault> {
     })
 }
 
+/// `posthaste mail-helper`, which the server starts as root: becomes the owner of mail files for
+/// good, then writes them until the server ends.
+///
+/// # Errors
+/// It cannot become that user, or the server's requests break the rules.
+pub fn mail_helper(options: &cli::MailHelper) -> Result<(), Fault> {
+    let fault = |e| {
+        Fault::new(
+            format!("helping with the mail files of {}", options.owner),
+            e,
+        )
+    };
+    process::keep_files_private();
+    let user = process::User::named(&options.owner).map_err(fault)?;
+    let user = user.ok_or_else(|| fault(io::Error::other("there is no such user")))?;
+    process::become_user(&user).map_err(fault)?;
+    with_world(async |world| {
+        // The server's end ends the helper, when its last delivery is done; no signal does.
+        let _signals = process::Signals::new().map_err(fault)?;
+        let socket = helper::standard_input().map_err(fault)?;
+        let names = Names::new(&options.hostname);
+        let name = || names.next(world.clock.now());
+        helper::serve(&socket, &*world.disk, &options.roots, name).map_err(fault)
+    })
+}
+
 /// Runs `command` in a world of its own.
 ///
 /// # Errors
@@ -87,14 +114,31 @@ pub fn with_world<T>(command: impl AsyncFnOnce(World) -> Result<T, Fault>) -> Re
     })
 }
 
-/// The world that a configuration asks for: with its DNS servers.
+/// The world that a configuration asks for, with its DNS servers, and a log that writes to `sink` and
+/// is told of every panic in it.
 ///
 /// # Errors
 /// The system gives no world.
-pub fn world_of(config: &Config) -> Result<World, Fault> {
-    let mut settings = real::Settings::default();
+pub fn world_of(
+    config: &Config,
+    sink: Box<dyn io::Write + Send>,
+) -> Result<(World, Arc<Log>), Fault> {
+    let told = Arc::new(OnceLock::<Arc<Log>>::new());
+    let tell = told.clone();
+    let mut settings = real::Settings {
+        panicked: Some(Arc::new(move |name, text| {
+            if let Some(log) = tell.get() {
+                log.fault(&format!("the task {name}, which panicked and ended"), &text);
+            }
+        })),
+        ..real::Settings::default()
+    };
     settings.dns.servers.clone_from(&config.dns_servers);
-    real::world(&settings).map_err(|e| Fault::new("starting", e))
+    let world = real::world(&settings).map_err(|e| Fault::new("starting", e))?;
+    let log = told
+        .get_or_init(|| Log::new(sink, world.clock.clone()))
+        .clone();
+    Ok((world, log))
 }
 
 /// Reads a configuration that must be usable.
@@ -127,11 +171,12 @@ pub fn start(world: &World, log: &Arc<Log>, config: &Config) -> Result<Node, Fau
     let rights = Rights::find(config)?;
     privileges::make_data_dir(&rights, &config.data_dir, &*world.disk)?;
     let sockets = serve::bind(world, config)?;
+    let helpers = privileges::start_helpers(config)?;
     rights.take()?;
     world
         .work
         .spawn("log", Box::pin(log.clone().run(world.work.clone())));
-    Node::start(world, log, config, sockets)
+    Node::start(world, log, config, (sockets, helpers))
 }
 
 /// Lets a node run until SIGTERM or SIGINT; SIGHUP reads the configuration again.
@@ -156,19 +201,18 @@ pub async fn until_stopped(
     Ok(())
 }
 
-/// A log in a new file at `path`; what an earlier one holds is replaced.
+/// A sink for a log: a new file at `path`; what an earlier one holds is replaced.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn log_file(world: &World, path: &Path) -> Result<Arc<Log>, Fault> {
+pub fn log_file(world: &World, path: &Path) -> Result<Box<dyn io::Write + Send>, Fault> {
     let fault = |e| Fault::new(format!("opening the log {}", path.display()), e);
     match world.disk.remove(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fault(e)),
         _ => {}
     }
     let file = world.disk.open(path, Open::CreateNew).map_err(fault)?;
-    let sink = Appender { file, position: 0 };
-    Ok(Log::new(Box::new(sink), world.clock.clone()))
+    Ok(Box::new(Appender { file, position: 0 }))
 }
 
 /// Writes to a file from its start on.

@@ -49,11 +49,12 @@ deliver = "maildir:mail/{local}"
 /// # Errors
 /// What keeps it from running.
 pub fn run(options: &cli::Demo) -> Result<(), Fault> {
-    commands::with_world(async |world| {
-        let dir = folder(&world, options)?;
-        let file = configuration(&world, &dir)?;
-        let log = commands::log_file(&world, &dir.join("log"))?;
-        let config = commands::load(&world, &file)?.config;
+    commands::with_world(async |first| {
+        let dir = folder(&first, options)?;
+        let file = configuration(&first, &dir)?;
+        let config = commands::load(&first, &file)?.config;
+        let (world, log) =
+            commands::world_of(&config, commands::log_file(&first, &dir.join("log"))?)?;
         let node = commands::start(&world, &log, &config)?;
         let id = send(&world).await?;
         let letter = arrival(&world, &dir.join("mail/alice/new")).await?;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Queue(options) => commands::queue(&cli.config, &options.verb),
         Command::Send(options) => commands::send(&cli.config, options),
+        Command::MailHelper(options) => commands::mail_helper(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

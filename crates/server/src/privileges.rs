@@ -1,15 +1,18 @@
 //! Privileges: a server that starts as root binds its ports, then becomes an ordinary user.
 //!
 //! Started as an ordinary user it stays that user. Without the configured default user on the
-//! machine it stays root, and `check` says so. It does **not** write mail for other users.
+//! machine it stays root, and `check` says so. It does **not** write mail for other users: helpers
+//! do, which are started while there are rights to start them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Uid};
 use posthaste_world::Disk;
 use posthaste_world::real::process::{self, User};
 
 use crate::config::{Config, DEFAULT_USER};
+use crate::deliver::helper::Helpers;
 use crate::fault::Fault;
 
 /// Whom the server is going to be.
@@ -70,4 +73,16 @@ pub fn make_data_dir(rights: &Rights, path: &Path, disk: &dyn Disk) -> Result<()
         }
         None => Ok(()),
     }
+}
+
+/// Starts the helpers that write mail files for other users. Started as an ordinary user the server
+/// has none, and writes as itself.
+///
+/// # Errors
+/// A helper cannot be started.
+pub fn start_helpers(config: &Config) -> Result<Vec<Arc<Helpers>>, Fault> {
+    if !process::is_root() {
+        return Ok(Vec::new());
+    }
+    Helpers::start_all(config).map_err(|e| Fault::new("starting a helper for mail files", e))
 }

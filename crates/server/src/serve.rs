@@ -18,6 +18,7 @@ use posthaste_world::net::Endpoint;
 use crate::config::{Config, Service};
 use crate::control::Control;
 use crate::deliver::Delivery;
+use crate::deliver::helper::Helpers;
 use crate::deliver::local::Local;
 use crate::deliver::smtp::Smtp;
 use crate::dispatch::{Dispatch, Stages};
@@ -53,6 +54,7 @@ pub struct Node {
     gate: Arc<Gate>,
     dispatch: Arc<Dispatch>,
     open: Vec<Open>,
+    helpers: Vec<Arc<Helpers>>,
 }
 
 /// Binds the listeners of a configuration.
@@ -107,7 +109,7 @@ fn bind_one(world: &World, at: &Endpoint, service: Service) -> Result<Bound, Fau
 }
 
 impl Node {
-    /// Opens the queue and begins to serve.
+    /// Opens the queue and begins to serve, with what was had before privileges were dropped.
     ///
     /// # Errors
     /// What the operator must mend before the server can run.
@@ -115,10 +117,10 @@ impl Node {
         world: &World,
         log: &Arc<Log>,
         config: &Config,
-        sockets: Sockets,
+        (sockets, helpers): (Sockets, Vec<Arc<Helpers>>),
     ) -> Result<Node, Fault> {
         let shutdown = Shutdown::default();
-        let wiring = Wiring::new(world, log, config);
+        let wiring = Wiring::new(world, log, config, &helpers);
         let queue = wiring.open_queue()?;
         let listening: Vec<_> = sockets.0.iter().map(Bound::local).collect();
         let stages = wiring.stages(&listening);
@@ -157,6 +159,7 @@ impl Node {
             gate,
             dispatch,
             open,
+            helpers,
         };
         node.ready();
         Ok(node)
@@ -195,7 +198,7 @@ impl Node {
             .retain(|o| wanted.contains(&(o.asked.clone(), o.service)));
         self.open
             .extend(new.into_iter().map(|bound| listen::open(&self.gate, bound)));
-        let wiring = Wiring::new(&self.world, &self.log, config);
+        let wiring = Wiring::new(&self.world, &self.log, config, &self.helpers);
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
         self.queue.set_schedule(schedule_settings(config));
         self.dispatch.replace(wiring.stages(&listening));
@@ -228,12 +231,19 @@ struct Wiring<'a> {
     world: &'a World,
     log: &'a Arc<Log>,
     config: &'a Config,
+    helpers: &'a [Arc<Helpers>],
     directory: Arc<Directory>,
 }
 
 impl<'a> Wiring<'a> {
-    fn new(world: &'a World, log: &'a Arc<Log>, config: &'a Config) -> Self {
+    fn new(
+        world: &'a World,
+        log: &'a Arc<Log>,
+        config: &'a Config,
+        helpers: &'a [Arc<Helpers>],
+    ) -> Self {
         Wiring {
+            helpers,
             world,
             log,
             config,
@@ -290,7 +300,7 @@ impl<'a> Wiring<'a> {
             delivery: Delivery {
                 route: Route::new(directory.clone(), mx),
                 smtp: Smtp::new(world.clone(), hostname),
-                local: Local::new(world.clone(), hostname),
+                local: Local::new(world.clone(), hostname).with_helpers(self.helpers.to_vec()),
             },
             reports: Reports::new(world.clone(), directory.clone(), hostname, expire_after),
             intervals: Intervals::new(&config.retry.intervals),

@@ -18,19 +18,21 @@
 //! It does **not** decide who owns what, and it cannot be started again once the server has given
 //! up its rights: a lost helper is a fault that a restart mends.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_world::Disk;
 
 use super::maildir::{self, Letter, Put};
+use crate::config::{Config, Deliver};
 
 /// Helpers for one owner: deliveries that go on at once.
 pub const HELPERS_PER_OWNER: usize = 4;
@@ -88,6 +90,27 @@ impl Helpers {
             .map(lane)
             .collect::<io::Result<Vec<_>>>()?;
         Helpers::over(owner, roots, idle)
+    }
+
+    /// Starts all helpers that a configuration asks for. Call it as root.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn start_all(config: &Config) -> io::Result<Vec<Arc<Helpers>>> {
+        let mut owners: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+        for domain in &config.domains {
+            if let (Some(owner), Deliver::Maildir(path)) = (&domain.owner, &domain.deliver) {
+                let roots = owners.entry(owner).or_default();
+                if !roots.iter().any(|r| r == path.root()) {
+                    roots.push(path.root().to_owned());
+                }
+            }
+        }
+        let hostname = config.hostname.as_str();
+        let start = |(owner, roots): (&str, Vec<PathBuf>)| {
+            Helpers::start(owner, hostname, &roots).map(Arc::new)
+        };
+        owners.into_iter().map(start).collect()
     }
 
     /// Helpers that are reached over `lanes`.
