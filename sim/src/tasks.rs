@@ -1,7 +1,7 @@
 //! The work door of a simulated world: all tasks on one thread, in an order drawn from the seed.
 //!
-//! Nothing runs until [`SimTasks::settle`]; a dropped [`SimTasks`] drops its tasks where they stand,
-//! which is what a crash does to them.
+//! Nothing runs until [`SimTasks::settle`]; a dropped [`SimTasks`] drops its tasks where they
+//! stand, which is what a crash does to them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,8 @@
 //! `cargo xtask docs`: rustdoc without warnings, and the documents that are made from the code.
 //!
 //! [`RFC_PAGE`] ends with a generated list: which file speaks of which section of which RFC.
-//! The functions quoted in [`quote::PAGE`] are written anew. With `--check` nothing is written and a stale document is a failure.
+//! The functions quoted in [`quote::PAGE`] are written anew. With `--check` nothing is written and
+//! a stale document is a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

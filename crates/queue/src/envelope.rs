@@ -1,7 +1,8 @@
 //! The envelope: what is promised to whom, and how far it has come.
 //!
 //! A message's part is fixed when it is accepted. A recipient's [`Progress`] changes with every
-//! outcome. Destination keys, pools and next hops are **not** here: they are computed at each attempt.
+//! outcome. Destination keys, pools and next hops are **not** here: they are computed at each
+//! attempt.
 
 mod codec;
 mod tlv;

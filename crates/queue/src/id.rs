@@ -15,8 +15,8 @@ pub const TEXT_LEN: usize = 26;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const RANDOM_BITS: u32 = 80;
 
-/// Our name for a message. `Display` gives 26 characters of lower-case Crockford base 32, which sort
-/// as the ids do.
+/// Our name for a message. `Display` gives 26 characters of lower-case Crockford base 32, which
+/// sort as the ids do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(u128);
 

@@ -1,10 +1,10 @@
 //! The durable promise: what was accepted is on disk until every recipient has its end.
 //!
-//! [`Queue`] is what a server uses. It joins the [`spool`] (bytes on disk, one writer, group commit)
-//! and the [`schedule`] (what is due when, in memory, rebuilt from the spool). A message enters with
-//! [`Queue::commit`], which ends in a [`Receipt`], and leaves when [`Queue::settle`] has made the
-//! outcome of its last recipient durable. `docs/spool.md` holds the format and what each sync
-//! guarantees.
+//! [`Queue`] is what a server uses. It joins the [`spool`] (bytes on disk, one writer, group
+//! commit) and the [`schedule`] (what is due when, in memory, rebuilt from the spool). A message
+//! enters with [`Queue::commit`], which ends in a [`Receipt`], and leaves when [`Queue::settle`]
+//! has made the outcome of its last recipient durable. `docs/spool.md` holds the format and what
+//! each sync guarantees.
 //!
 //! This crate does **not** know sockets, DNS, routes, or what a message says.
 

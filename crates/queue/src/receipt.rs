@@ -1,8 +1,8 @@
 //! The receipt: proof that a message is on stable storage.
 //!
-//! Only the spool's writer makes one, after the sync that covers the message's frame. It is the only
-//! thing a positive reply to the final dot can be made from, and this file is the only caller of
-//! [`Accepted::promise`]. It does **not** say anything about delivery.
+//! Only the spool's writer makes one, after the sync that covers the message's frame. It is the
+//! only thing a positive reply to the final dot can be made from, and this file is the only caller
+//! of [`Accepted::promise`]. It does **not** say anything about delivery.
 
 use posthaste_smtp::server::Accepted;
 

@@ -430,7 +430,8 @@ mod random_use {
     use super::*;
 
     proptest! {
-        /// Whatever is called in whatever order: the books balance, and nothing is handed out twice.
+        /// Whatever is called in whatever order: the books balance, and nothing is handed out
+        /// twice.
         #[test]
         fn the_books_balance_after_any_calls(
             calls in proptest::collection::vec((0u8..13, 0u64..12, 0u32..4), 1..200)

@@ -114,8 +114,8 @@ pub fn with_world<T>(command: impl AsyncFnOnce(World) -> Result<T, Fault>) -> Re
     })
 }
 
-/// The world that a configuration asks for, with its DNS servers, and a log that writes to `sink` and
-/// is told of every panic in it.
+/// The world that a configuration asks for, with its DNS servers, and a log that writes to `sink`
+/// and is told of every panic in it.
 ///
 /// # Errors
 /// The system gives no world.

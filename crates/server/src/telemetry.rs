@@ -5,8 +5,8 @@
 //! and stands in the replies. The fields are documented in `docs/reference/log.md`.
 //!
 //! The log never holds up mail: records wait in a bounded buffer that one task writes out, and what
-//! does not fit is counted and reported. Peer data is escaped by the JSON writer, and characters that
-//! could move a terminal's cursor are replaced ([`clean`]).
+//! does not fit is counted and reported. Peer data is escaped by the JSON writer, and characters
+//! that could move a terminal's cursor are replaced ([`clean`]).
 //!
 //! This module does **not** decide anything, and nothing reads its records to decide.
 

@@ -1,7 +1,8 @@
 //! What the queue was asked and what it said: the memory that a crash does not touch.
 //!
 //! After every recovery, [`Model::compare`] holds what was found against it. Where the power went
-//! before the queue answered, both outcomes are right; whichever is found is the truth from then on.
+//! before the queue answered, both outcomes are right; whichever is found is the truth from then
+//! on.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,8 @@
 //! The envelope as fields; `docs/spool.md` has the table of tags.
 //!
 //! Text is stored in its wire form. A field that is unknown and not critical is kept and written
-//! again. It does **not** check what SMTP would: an address that was accepted once is accepted here.
+//! again. It does **not** check what SMTP would: an address that was accepted once is accepted
+//! here.
 
 use std::fmt;
 

@@ -43,8 +43,8 @@ use message::{Hands, Message, Recipient};
 /// accept 100).
 pub const RECIPIENTS_PER_WORK: usize = 100;
 
-/// Messages whose age one call of [`Schedule::notices`] looks at, at most. What is left is looked at
-/// in the next call, so that nobody waits long for the schedule.
+/// Messages whose age one call of [`Schedule::notices`] looks at, at most. What is left is looked
+/// at in the next call, so that nobody waits long for the schedule.
 pub const AGES_PER_CALL: usize = 1000;
 
 /// What could not be done now for a reason of our own (a full disk, an untried recipient that is
@@ -345,8 +345,8 @@ impl Schedule {
     /// was. Outcomes for recipients that are not part of the work are ignored.
     ///
     /// When the attempt showed that the destination fails (or works), say so first with
-    /// [`Schedule::destination_failed`] (or [`Schedule::destination_ok`]): otherwise the next worker
-    /// may take the next message in between.
+    /// [`Schedule::destination_failed`] (or [`Schedule::destination_ok`]): otherwise the next
+    /// worker may take the next message in between.
     pub fn finish(&mut self, work: &Work, outcomes: &[(u32, Next)]) {
         self.end(work, None, |index| {
             outcomes.iter().find(|(i, _)| *i == index).map(|(_, n)| n)
@@ -375,8 +375,8 @@ impl Schedule {
         self.forget(d);
     }
 
-    /// Notes that a destination as a whole fails (no connection, 421, …), and why. From now on it is
-    /// left alone for an interval, which grows with each probe that fails.
+    /// Notes that a destination as a whole fails (no connection, 421, …), and why. From now on it
+    /// is left alone for an interval, which grows with each probe that fails.
     pub fn destination_failed(&mut self, destination: &str, reason: &str, now: Timestamp) {
         let Some(&d) = self.numbers.get(destination) else {
             return;
@@ -439,7 +439,8 @@ impl Schedule {
     }
 
     /// Takes a whole message for the operator, held recipients too, so that nobody attempts it
-    /// while what it asked for is made durable. Ends with [`Schedule::finish`] or [`Schedule::put_back`].
+    /// while what it asked for is made durable. Ends with [`Schedule::finish`] or
+    /// [`Schedule::put_back`].
     ///
     /// # Errors
     /// See [`Refused`].

@@ -1,8 +1,8 @@
 //! A queued message as it is read: its envelope, and its octets with the prelude applied.
 //!
 //! The octets come piece by piece: what we put on top, the header block (edited if filters asked
-//! for it), the body. Nothing of an unedited body is copied, and a large one is read in chunks whose
-//! checksum is compared before the last one is given out. It does **not** render what differs
+//! for it), the body. Nothing of an unedited body is copied, and a large one is read in chunks
+//! whose checksum is compared before the last one is given out. It does **not** render what differs
 //! between recipients.
 
 use std::collections::VecDeque;
@@ -220,8 +220,8 @@ impl Raw {
     }
 }
 
-/// Where the fields end, if they do so in `head`: at an empty line, or before a line that is neither
-/// a field nor a continuation (RFC 5322 §2.1, §2.2).
+/// Where the fields end, if they do so in `head`: at an empty line, or before a line that is
+/// neither a field nor a continuation (RFC 5322 §2.1, §2.2).
 fn block_end(head: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(rest) = head.get(at..).filter(|rest| !rest.is_empty()) {

@@ -66,8 +66,8 @@ impl std::error::Error for Fault {
     }
 }
 
-/// Why a change was not made. Nothing of it is durable, and nothing of it comes back, unless it says
-/// so itself.
+/// Why a change was not made. Nothing of it is durable, and nothing of it comes back, unless it
+/// says so itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WriteError {
     /// The disk is full. Outcomes are still written.

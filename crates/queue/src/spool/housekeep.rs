@@ -1,9 +1,9 @@
 //! Housekeeping: giving space back, and sidecars, in bounded steps between groups.
 //!
 //! A segment of which nothing is needed is used again or removed. One of which less than a quarter
-//! is needed (or whose sync failed) is emptied: what lives is written again at the front of the log.
-//! One segment is emptied at a time, to its end, so that a message has at most one old copy. It does
-//! **not** change what any message is.
+//! is needed (or whose sync failed) is emptied: what lives is written again at the front of the
+//! log. One segment is emptied at a time, to its end, so that a message has at most one old copy.
+//! It does **not** change what any message is.
 
 use std::io;
 

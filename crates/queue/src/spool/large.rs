@@ -1,7 +1,8 @@
 //! Files of their own for bodies above [`super::INLINE_MAX`], or written under memory pressure.
 //!
-//! A file is written and synced, and so is its folder, before the frame that names it joins a group.
-//! It is removed when its message has ended; one that no frame names is removed at the next start.
+//! A file is written and synced, and so is its folder, before the frame that names it joins a
+//! group. It is removed when its message has ended; one that no frame names is removed at the next
+//! start.
 
 use std::fmt;
 use std::io::{self, IoSlice};

@@ -1,8 +1,8 @@
 //! The prelude: what we put in front of the received octets, and what filters change in them.
 //!
 //! The received octets are immutable; the prelude is bounded and stands in the commit frame.
-//! Return-Path, Delivered-To and the like differ between recipients and are **not** part of it: they
-//! are rendered at delivery.
+//! Return-Path, Delivered-To and the like differ between recipients and are **not** part of it:
+//! they are rendered at delivery.
 
 use bytes::Bytes;
 

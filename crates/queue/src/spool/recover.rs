@@ -1,8 +1,8 @@
 //! Start-up: rebuilds the index from sidecars and what of the log has none.
 //!
 //! Frames are applied in the order they were written, void ones left out. A damaged frame is set
-//! aside and reported, and costs only itself. Everything found becomes sealed; new frames go to a new
-//! segment. It does **not** repair anything in place.
+//! aside and reported, and costs only itself. Everything found becomes sealed; new frames go to a
+//! new segment. It does **not** repair anything in place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};

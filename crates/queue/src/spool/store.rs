@@ -1,9 +1,9 @@
 //! The store: the synchronous core of the spool, and its only writer.
 //!
 //! A group is encoded into a batch, written with one call, synced with one call, and only then
-//! applied to the index. When either call fails, the segment is given up, an abort frame in the next
-//! segment makes the failed frames void, and only then the group is refused. It does **not** wait,
-//! gather or wake: that is [`Spool`](super::Spool)'s task.
+//! applied to the index. When either call fails, the segment is given up, an abort frame in the
+//! next segment makes the failed frames void, and only then the group is refused. It does **not**
+//! wait, gather or wake: that is [`Spool`](super::Spool)'s task.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice};

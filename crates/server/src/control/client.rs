@@ -1,4 +1,5 @@
-//! The command line's end of the control socket: asks, and prints the answer for people or programs.
+//! The command line's end of the control socket: asks, and prints the answer for people or
+//! programs.
 
 use std::io::{self, Read, Write};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The control socket: how the command line steers the running server.
 //!
-//! A Unix socket in `data_dir`, for the server's user alone. One request a connection, see [`wire`].
-//! The verbs of the queue are in [`queue`], a message handed in is [`send`]'s; the command line's end
-//! is [`client`].
+//! A Unix socket in `data_dir`, for the server's user alone. One request a connection, see
+//! [`wire`]. The verbs of the queue are in [`queue`], a message handed in is [`send`]'s; the
+//! command line's end is [`client`].
 //!
 //! This module does **not** decide what the verbs mean for a message: the queue does.
 

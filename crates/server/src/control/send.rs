@@ -1,8 +1,8 @@
 //! A message from a local user, handed in over the control socket (`posthaste send`).
 //!
-//! What comes is a text as programs write it: lines end in LF or CRLF, and what a mail program would
-//! have added may be missing. It leaves here as a message: CRLF lines, `Date:` and `Message-ID:`,
-//! without `Bcc:` (RFC 6409 §8). Everything else stays as it is.
+//! What comes is a text as programs write it: lines end in LF or CRLF, and what a mail program
+//! would have added may be missing. It leaves here as a message: CRLF lines, `Date:` and
+//! `Message-ID:`, without `Bcc:` (RFC 6409 §8). Everything else stays as it is.
 //!
 //! Whoever can open the socket may send to everybody: it belongs to the server's user.
 

@@ -1,8 +1,8 @@
 //! Connections that a worker left behind, for the next worker of the same destination.
 //!
-//! They are kept for a few seconds ([`IDLE_MAX`](crate::deliver::connection::IDLE_MAX)): long enough
-//! that a steady trickle of mail does not connect anew for each message, short enough that nobody's
-//! slot is held for nothing.
+//! They are kept for a few seconds ([`IDLE_MAX`](crate::deliver::connection::IDLE_MAX)): long
+//! enough that a steady trickle of mail does not connect anew for each message, short enough that
+//! nobody's slot is held for nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

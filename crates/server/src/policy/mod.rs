@@ -1,7 +1,8 @@
 //! Stage 4, policy: may this peer do this?
 //!
 //! Each step returns a value: a reply, or what a recipient leads to. It keeps the third promise:
-//! relaying needs a named network (later: AUTH) or a domain that is ours, and a route never grants it.
+//! relaying needs a named network (later: AUTH) or a domain that is ours, and a route never grants
+//! it.
 //!
 //! This module does **not** write to the peer, log, or look anything up outside of memory.
 

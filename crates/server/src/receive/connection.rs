@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::shutdown::Shutdown;
 
-/// How long a peer may take to accept our replies. A peer that never reads holds nothing for longer.
+/// How long a peer may take to accept our replies. A peer that never reads holds nothing for
+/// longer.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 
 /// Why a connection ended without the session's consent.

@@ -1,9 +1,9 @@
 //! Stage 2, receive: one peer's dialogue, from its greeting to its end.
 //!
-//! [`serve`] is the reception of the way of a message: it asks the session what the peer wants, asks
-//! the other stages for the answer, and hands it back. [`accept`] is everything between the final
-//! dot and its reply. Octets and time are [`connection`]'s, what a transaction has gathered is
-//! [`transaction`]'s, what the log is told is [`visit`]'s.
+//! [`serve`] is the reception of the way of a message: it asks the session what the peer wants,
+//! asks the other stages for the answer, and hands it back. [`accept`] is everything between the
+//! final dot and its reply. Octets and time are [`connection`]'s, what a transaction has gathered
+//! is [`transaction`]'s, what the log is told is [`visit`]'s.
 //!
 //! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
 

@@ -2,8 +2,8 @@
 //!
 //! A [`Transaction`] is the open one of a connection, or none. At the final dot it becomes
 //! [`Received`], which [`accept`](super::accept) commits: there the envelope is made, our
-//! `Received:` field is put on top, and the octets are handed to the queue. This module does **not**
-//! judge anything: policy does.
+//! `Received:` field is put on top, and the octets are handed to the queue. This module does
+//! **not** judge anything: policy does.
 
 use posthaste_message::header::{Facts, Scan};
 use posthaste_message::received;
