@@ -98,7 +98,7 @@ fn help(page: &mut String, command: &mut clap::Command, path: &str) {
     );
     for inner in command
         .get_subcommands_mut()
-        .filter(|c| c.get_name() != "help")
+        .filter(|c| c.get_name() != "help" && !c.is_hide_set())
     {
         let path = format!("{path} {}", inner.get_name());
         help(page, inner, &path);

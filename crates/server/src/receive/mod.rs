@@ -89,10 +89,10 @@ async fn converse(
             Some(Event::Data) => session.answer(transaction.open_draft(stages)),
             Some(Event::Body(octets)) => transaction.write(octets).await,
             Some(Event::HeadersEnd) => {}
-            Some(Event::EndOfData) => {
-                let answer = accept(transaction.take(), stages, visit).await;
-                session.answer_data(answer);
-            }
+            Some(Event::EndOfData) => match accept(transaction.take(), stages, visit).await {
+                Some(answer) => session.answer_data(answer),
+                None => break Err(Disconnect::Lost),
+            },
             Some(Event::Reset(why)) => visit.reset(transaction.take(), &why, stages),
             Some(Event::Closed(end)) => break Ok(end),
         }
@@ -101,22 +101,20 @@ async fn converse(
     connection.farewell(&mut session, end).await
 }
 
-/// Everything between the final dot and the reply to it.
+/// Everything between the final dot and the reply to it. `None` when no reply would be true.
 async fn accept(
     received: Option<Received>,
     stages: &Reception,
     visit: &mut Visit,
-) -> Result<Accepted, Reply> {
-    let Some(mut received) = received else {
-        return Err(Reply::local_error());
-    };
+) -> Option<Result<Accepted, Reply>> {
+    let mut received = received?;
     let answer = match stages.policy.message(received.facts(), &received.id_text) {
         Err(refusal) => Err(refusal),
         Ok(()) => match received.commit(visit, stages).await {
             Ok(receipt) => Ok(receipt.accepted()), // the only way to build this 250
-            Err(fault) => Err(visit.not_kept(fault, &received, stages)),
+            Err(fault) => Err(visit.not_kept(fault, &received, stages)?),
         },
     };
     visit.answered(&received, &answer, stages);
-    answer
+    Some(answer)
 }

@@ -79,12 +79,24 @@ impl Visit {
         self.transaction(received, result, &reply.to_string(), stages);
     }
 
-    /// A message could not be kept: what the peer is told, and the operator.
-    pub fn not_kept(&self, fault: WriteError, received: &Received, stages: &Reception) -> Reply {
+    /// A message could not be kept: what the operator is told, and the peer. `None` when the disk
+    /// failed so badly that the message may come back after a restart: then the peer must not be
+    /// told that it was refused, nor that it was taken, and learns nothing (RFC 5321 §6.1 lets it
+    /// try again).
+    pub fn not_kept(
+        &self,
+        fault: WriteError,
+        received: &Received,
+        stages: &Reception,
+    ) -> Option<Reply> {
         stages
             .log
             .fault(&format!("keeping message {}", received.id_text), &fault);
-        fault.reply()
+        if fault == WriteError::InDoubt {
+            self.transaction(received, "lost", "in doubt: closed without a reply", stages);
+            return None;
+        }
+        Some(fault.reply())
     }
 
     /// The session ended a transaction without a message.
