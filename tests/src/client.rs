@@ -46,6 +46,19 @@ impl Dialogue {
         dialogue
     }
 
+    /// As [`Dialogue::open`], with a server that may die.
+    #[must_use]
+    pub fn try_open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(SOON)).ok()?;
+        let mut dialogue = Dialogue {
+            stream: BufReader::new(stream),
+        };
+        dialogue.try_answer()?;
+        dialogue.try_ask("EHLO client.example")?;
+        Some(dialogue)
+    }
+
     /// Sends octets as they are.
     ///
     /// # Panics

@@ -208,7 +208,9 @@ fn load(
     done: &AtomicUsize,
     acknowledged: &Mutex<Vec<String>>,
 ) {
-    let mut dialogue = Dialogue::open(address);
+    let Some(mut dialogue) = Dialogue::try_open(address) else {
+        return;
+    };
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         let mark = format!("mark-{name}-{number}");

@@ -225,7 +225,10 @@ fn a_full_disk_gets_452_and_the_server_goes_on_when_there_is_room() {
     let fault = server.record("a fault for the operator", |record| {
         record["event"] == "fault"
     });
-    assert!(fault["cause"].as_str().unwrap().contains("No space left"), "{fault}");
+    assert!(
+        fault["cause"].as_str().unwrap().contains("No space left"),
+        "{fault}"
+    );
     std::fs::remove_file(&filler).unwrap();
     until("room again", SOON, || (deliver().code == 250).then_some(()));
 }

@@ -37,15 +37,15 @@ fn empty(server: &Server) {
 
 #[test]
 fn a_message_of_50_mib_adds_at_most_4_mib_of_memory() {
-    let server = discarding();
+    let server = Server::start(&setup::with("[limits]\nmessage_size = \"60MiB\"\n"));
     let mut dialogue = Dialogue::open(server.address());
-    let to = ["x@remote.example"];
+    let to = ["alice@local.example"];
     // The first message of all makes what stays.
     let first = sample("first", &large(2 * MIB)).octets;
     assert_eq!(dialogue.deliver("bob@local.example", &to, &first).code, 250);
     empty(&server);
     let (before, _) = server.memory();
-    let message = sample("large", &large(50 * MIB - 1024)).octets;
+    let message = sample("large", &large(50 * MIB)).octets;
     assert_eq!(
         dialogue.deliver("bob@local.example", &to, &message).code,
         250

@@ -1,19 +1,13 @@
-//! Rules about documents: links lead somewhere, and quoted code is the code.
+//! Rules about documents: links lead somewhere.
 
 use super::{File, Finding};
 use crate::command::root;
-
-/// The page whose Rust blocks are quotations.
-const QUOTING: &str = "ARCHITECTURE.md";
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let pages = files.iter().filter(|file| file.path.ends_with(".md"));
     let mut findings = Vec::new();
     for page in pages {
         links(page, &mut findings);
-        if page.path == QUOTING {
-            quotations(page, files, &mut findings);
-        }
     }
     findings
 }
@@ -37,35 +31,6 @@ fn links(page: &File, findings: &mut Vec<Finding>) {
             }
         }
     }
-}
-
-/// Every block of Rust stands, line by line, in some file of the crates.
-fn quotations(page: &File, files: &[File], findings: &mut Vec<Finding>) {
-    let mut lines = page.text.lines().enumerate();
-    while let Some((start, line)) = lines.next() {
-        if line.trim() != "```rust" {
-            continue;
-        }
-        let block: Vec<&str> = lines
-            .by_ref()
-            .map(|(_, line)| line)
-            .take_while(|line| line.trim() != "```")
-            .collect();
-        let block = squeezed(&block.join("\n"));
-        let sources = files.iter().filter(|file| file.rust.is_some());
-        if !sources
-            .into_iter()
-            .any(|source| squeezed(&source.text).contains(&block))
-        {
-            let says = "the quoted code is not in the tree".to_owned();
-            findings.push(finding(page, start + 1, says));
-        }
-    }
-}
-
-/// A text with every run of blanks and line ends as one blank.
-fn squeezed(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn finding(page: &File, line: usize, says: String) -> Finding {
