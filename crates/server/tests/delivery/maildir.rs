@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::doors::Files;
 use bytes::Bytes;
-use posthaste::deliver::maildir::{Letter, Names, Put, deliver};
+use posthaste::deliver::maildir::{Letter, Names, Put, deliver, is_plain};
 use posthaste_world::{Disk, Timestamp};
 use proptest::prelude::*;
 
@@ -188,5 +188,38 @@ proptest! {
         let text = &disk.below("/m/a/new")[0].1;
         let head = "Return-Path: <s@test>\nDelivered-To: a@test\n";
         prop_assert_eq!(text, &format!("{head}{}", message.replace("\r\n", "\n")));
+    }
+}
+
+#[test]
+fn no_name_can_lead_out_of_its_folder() {
+    let plain = ["a", "d.test/a", "a+b", "..a", "a b", "ä"];
+    assert!(plain.iter().all(|name| is_plain(name.as_ref())));
+    let long = "x/".repeat(3000);
+    for name in [
+        "..",
+        "../a",
+        "a/..",
+        "a/../../b",
+        "/a",
+        "./a",
+        "a\0b",
+        &long,
+    ] {
+        assert!(!is_plain(name.as_ref()), "{name}");
+        let disk = Files::with(&["/m"]);
+        let letters = [Letter {
+            folder: name.into(),
+            ..letter("/m/x", "x@test")
+        }];
+        let done = put(&*disk, &letters, &[b"\r\n"]);
+        let refused = matches!(done.as_deref(), Ok([Put::Failed(_)]));
+        assert!(
+            refused
+                || disk
+                    .below("/")
+                    .iter()
+                    .all(|(path, _)| path.starts_with("/m/"))
+        );
     }
 }
