@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let tree = folder.join("tree");
         copy(&tree)?;
         new("git")
-            .args(["apply"])
+            .args(["apply", "--ignore-whitespace"])
             .args([root().join(PATCHES).join(&patch)])
             // The copy is no repository, and stands inside of one.
             .env("GIT_CEILING_DIRECTORIES", &folder)
