@@ -226,12 +226,17 @@ impl Recipient {
 impl Envelope {
     /// The recipients that wait or are being attempted, with their indexes.
     pub fn open(&self) -> impl Iterator<Item = (u32, &Recipient)> {
-        (0_u32..).zip(&self.recipients).filter(|(_, r)| !r.progress.state.is_final())
+        (0_u32..)
+            .zip(&self.recipients)
+            .filter(|(_, r)| !r.progress.state.is_final())
     }
 
     /// Where a recipient's reports go.
     #[must_use]
     pub fn reverse_path_of<'a>(&'a self, recipient: &'a Recipient) -> &'a ReversePath {
-        recipient.reverse_path.as_ref().unwrap_or(&self.message.reverse_path)
+        recipient
+            .reverse_path
+            .as_ref()
+            .unwrap_or(&self.message.reverse_path)
     }
 }

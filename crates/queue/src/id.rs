@@ -55,7 +55,9 @@ impl QueueId {
         let (high, low) = octets.split_at(8);
         let mut state = 0x706f_7374_6861_7374_u64;
         for word in [high, low] {
-            let word = word.iter().fold(0, |sum, octet| sum << 8 | u64::from(*octet));
+            let word = word
+                .iter()
+                .fold(0, |sum, octet| sum << 8 | u64::from(*octet));
             state = mix(state ^ word);
         }
         let first = mix(state ^ (u64::from(recipient) << 8 | u64::from(kind.number())));
@@ -183,7 +185,12 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        for text in ["", "0", "il0000000000000000000000000", "80000000000000000000000000"] {
+        for text in [
+            "",
+            "0",
+            "il0000000000000000000000000",
+            "80000000000000000000000000",
+        ] {
             assert_eq!(text.parse::<QueueId>(), Err(NotAnId), "{text}");
         }
     }

@@ -89,9 +89,26 @@ impl Queue {
             notify.notify_waiters();
         });
         let (spool, recovery) = Spool::open(world, dir, &settings.spool, key, observer)?;
-        let Recovery { messages, faults, scanned, orphans, torn } = recovery;
-        let opened = Opened { messages: messages.len(), faults, scanned, orphans, torn };
-        let queue = Queue { spool, schedule, changed, clock: world.clock.clone() };
+        let Recovery {
+            messages,
+            faults,
+            scanned,
+            orphans,
+            torn,
+        } = recovery;
+        let opened = Opened {
+            messages: messages.len(),
+            faults,
+            scanned,
+            orphans,
+            torn,
+        };
+        let queue = Queue {
+            spool,
+            schedule,
+            changed,
+            clock: world.clock.clone(),
+        };
         {
             let mut schedule = queue.schedule();
             for waiting in messages {
@@ -180,14 +197,29 @@ impl Queue {
         reports: Vec<NewMessage>,
     ) -> Result<(), WriteError> {
         let id = work.id;
-        let next: Vec<_> = outcomes.iter().map(|o| (o.recipient, next_of(&work, o))).collect();
-        let updates = outcomes.into_iter().map(|o| (o.recipient, o.progress)).collect();
+        let next: Vec<_> = outcomes
+            .iter()
+            .map(|o| (o.recipient, next_of(&work, o)))
+            .collect();
+        let updates = outcomes
+            .into_iter()
+            .map(|o| (o.recipient, o.progress))
+            .collect();
         let hands = self.in_hands(work);
         let done = Box::new(move |result: &Result<(), WriteError>| match result {
             Ok(()) => hands.finish(&next),
             Err(_) => drop(hands),
         });
-        self.spool.settle(Settlement { id, updates, reports }, done).await
+        self.spool
+            .settle(
+                Settlement {
+                    id,
+                    updates,
+                    reports,
+                },
+                done,
+            )
+            .await
     }
 
     /// Ends work that came to nothing for a reason of our own; see [`Schedule::put_back`].
@@ -261,7 +293,10 @@ impl Queue {
     /// # Errors
     /// See [`OperatorError`].
     pub async fn remove(&self, id: QueueId) -> Result<(), OperatorError> {
-        self.change(id, |progress| progress.state = crate::envelope::State::Removed).await
+        self.change(id, |progress| {
+            progress.state = crate::envelope::State::Removed
+        })
+        .await
     }
 
     /// Up to `limit` messages after the given one, by age.
@@ -305,18 +340,18 @@ impl Queue {
         self.spool.close().await;
     }
 
-    async fn change(
-        &self,
-        id: QueueId,
-        edit: impl Fn(&mut Progress),
-    ) -> Result<(), OperatorError> {
+    async fn change(&self, id: QueueId, edit: impl Fn(&mut Progress)) -> Result<(), OperatorError> {
         let mut hands = self.in_hands(self.claim(id)?);
         let stored = self.read(id).await?;
         let mut outcomes = Vec::new();
         for (recipient, open) in stored.envelope().open() {
             let mut progress = open.progress.clone();
             edit(&mut progress);
-            outcomes.push(Outcome { recipient, progress, destination: None });
+            outcomes.push(Outcome {
+                recipient,
+                progress,
+                destination: None,
+            });
         }
         match hands.work.take() {
             Some(work) => Ok(self.settle(work, outcomes, Vec::new()).await?),
@@ -340,7 +375,9 @@ impl Queue {
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
     }
 }
 
@@ -427,9 +464,14 @@ fn next_of(work: &Work, outcome: &Outcome) -> Next {
     } else if work.purpose == Purpose::DelayNotice {
         Next::Unchanged
     } else if let Some(destination) = &outcome.destination {
-        Next::Move { destination: destination.clone(), at: progress.not_before }
+        Next::Move {
+            destination: destination.clone(),
+            at: progress.not_before,
+        }
     } else {
-        Next::Retry { at: progress.not_before }
+        Next::Retry {
+            at: progress.not_before,
+        }
     }
 }
 

@@ -1,6 +1,12 @@
 //! Random commits, settlements, failures, housekeeping and crashes against a map.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "a test may stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may stop"
+)]
 
 mod support;
 
@@ -42,7 +48,10 @@ impl Run {
         let recipients = [1, 1, 1, 2, 3, 70][usize::try_from(self.draw(6)).unwrap()];
         let len = usize::try_from(self.draw(6000)).unwrap();
         let change = commit(message(new, recipients, &vec![b'x'; len]));
-        (change, Box::new(move |m| drop(m.insert(new, (len, vec![Some(0); recipients])))))
+        (
+            change,
+            Box::new(move |m| drop(m.insert(new, (len, vec![Some(0); recipients])))),
+        )
     }
 
     fn settle(&mut self) -> Option<(Change, Effect)> {
@@ -88,8 +97,14 @@ impl Run {
         let mut effects = Vec::new();
         let mut settled = Vec::new();
         for _ in 0..=self.draw(5) {
-            let next = if self.draw(2) == 0 { Some(self.commit()) } else { self.settle() };
-            let Some((change, effect)) = next else { continue };
+            let next = if self.draw(2) == 0 {
+                Some(self.commit())
+            } else {
+                self.settle()
+            };
+            let Some((change, effect)) = next else {
+                continue;
+            };
             // The model settles a message once a group.
             if settled.contains(&change.id()) {
                 continue;
@@ -101,7 +116,10 @@ impl Run {
         let results = self.store.as_mut().unwrap().write(&changes);
         if std::env::var("TRACE").is_ok() {
             for (c, r) in changes.iter().zip(&results) {
-                let kind = match c { Change::Commit(_) => "commit", Change::Settle(_) => "settle" };
+                let kind = match c {
+                    Change::Commit(_) => "commit",
+                    Change::Settle(_) => "settle",
+                };
                 println!("{kind} {} {r:?}", c.id());
             }
         }
@@ -125,14 +143,24 @@ impl Run {
         for (message, (_, recipients)) in recovery.messages.iter().zip(self.model.values()) {
             let open: Vec<_> = (0..).zip(recipients).filter(|(_, r)| r.is_some()).collect();
             let open: Vec<u32> = open.into_iter().map(|(n, _)| n).collect();
-            assert_eq!(message.recipients.iter().map(|r| r.index).collect::<Vec<_>>(), open);
+            assert_eq!(
+                message
+                    .recipients
+                    .iter()
+                    .map(|r| r.index)
+                    .collect::<Vec<_>>(),
+                open
+            );
         }
         self.store = Some(store);
     }
 
     fn check(&self) {
         let store = self.store.as_ref().unwrap();
-        assert_eq!(store.reader().ids(), self.model.keys().copied().collect::<Vec<_>>());
+        assert_eq!(
+            store.reader().ids(),
+            self.model.keys().copied().collect::<Vec<_>>()
+        );
         for (id, (len, recipients)) in &self.model {
             let stored = store.read(*id).unwrap_or_else(|e| panic!("{id}: {e}"));
             assert_eq!(stored.size(), *len as u64 + 17);
@@ -177,12 +205,24 @@ impl Run {
 
 #[test]
 fn the_store_is_a_map_that_outlives_crashes() {
-    let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
-    let first = std::env::var("SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let seeds = std::env::var("SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(150);
+    let first = std::env::var("SEED")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
     for seed in first..first + seeds {
         println!("seed {seed}; run it alone with SEED={seed} SEEDS=1");
         let (disk, random) = (MemDisk::default(), Seeded::new(seed));
-        let mut run = Run { disk, store: None, model: Model::new(), random, next: 0 };
+        let mut run = Run {
+            disk,
+            store: None,
+            model: Model::new(),
+            random,
+            next: 0,
+        };
         run.open();
         for _ in 0..200 {
             run.step();

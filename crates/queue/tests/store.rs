@@ -1,6 +1,11 @@
 //! The store against a disk in memory: what is promised is there, and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop"
+)]
 
 mod support;
 
@@ -19,7 +24,14 @@ const SEGMENT: u64 = 128 << 10;
 
 fn open_with(disk: &MemDisk, seed: u64, settings: &Settings) -> (Store, Recovery) {
     let random = Arc::new(Seeded::new(seed));
-    Store::open(Arc::new(disk.clone()), random, Path::new("/q"), settings, &key).unwrap()
+    Store::open(
+        Arc::new(disk.clone()),
+        random,
+        Path::new("/q"),
+        settings,
+        &key,
+    )
+    .unwrap()
 }
 
 fn open(disk: &MemDisk, seed: u64) -> (Store, Recovery) {
@@ -58,18 +70,26 @@ fn a_message_survives_a_crash_right_after_the_group() {
     let (disk, random) = (MemDisk::default(), Seeded::new(1));
     let (mut store, _) = open(&disk, 1);
     let ids: Vec<_> = (1..4).map(|n| id(n, &random)).collect();
-    let group: Vec<_> =
-        ids.iter().map(|id| commit(message(*id, 2, b"Subject: x\r\n\r\nbody\r\n"))).collect();
+    let group: Vec<_> = ids
+        .iter()
+        .map(|id| commit(message(*id, 2, b"Subject: x\r\n\r\nbody\r\n")))
+        .collect();
     let syncs = disk.syncs();
     assert_eq!(store.write(&group), [Ok(()); 3]);
     assert_eq!(disk.syncs(), syncs + 1, "one sync a group");
     disk.crash(|| false);
     drop(store);
     let (store, recovery) = open(&disk, 2);
-    assert_eq!(recovery.messages.iter().map(|m| m.id).collect::<Vec<_>>(), ids);
+    assert_eq!(
+        recovery.messages.iter().map(|m| m.id).collect::<Vec<_>>(),
+        ids
+    );
     assert!(recovery.faults.is_empty() && recovery.torn == 0);
     for id in ids {
-        assert_eq!(octets(&store, id), b"Received: by us\r\nSubject: x\r\n\r\nbody\r\n");
+        assert_eq!(
+            octets(&store, id),
+            b"Received: by us\r\nSubject: x\r\n\r\nbody\r\n"
+        );
         assert_eq!(*store.read(id).unwrap().envelope(), envelope(id, 2));
     }
 }
@@ -81,7 +101,10 @@ fn a_second_store_in_the_same_folder_is_refused() {
     let random = Arc::new(Seeded::new(1));
     let settings = settings(SEGMENT);
     let second = Store::open(Arc::new(disk), random, Path::new("/q"), &settings, &key);
-    assert_eq!(second.unwrap_err().cause().kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(
+        second.unwrap_err().cause().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
 }
 
 #[test]
@@ -99,19 +122,38 @@ fn outcomes_and_reports_are_kept_together() {
     assert_eq!(store.write(&[first]), [Ok(())]);
     drop(store);
     let (mut store, recovery) = open(&disk, 2);
-    let found: Vec<_> = recovery.messages.iter().map(|m| (m.id, m.recipients.len())).collect();
+    let found: Vec<_> = recovery
+        .messages
+        .iter()
+        .map(|m| (m.id, m.recipients.len()))
+        .collect();
     assert_eq!(found, {
         let mut both = vec![(parent, 1), (report, 1)];
         both.sort();
         both
     });
     assert_eq!(octets(&store, report), b"Received: by us\r\nreport\r\n");
-    assert_eq!(store.read(parent).unwrap().envelope().recipients[1].progress, deferred(3));
+    assert_eq!(
+        store.read(parent).unwrap().envelope().recipients[1].progress,
+        deferred(3)
+    );
     let again = settle(parent, vec![(0, delivered())], vec![]);
-    assert_eq!(store.write(&[again]), [Err(WriteError::Unknown)], "it has its end already");
-    let last = settle(parent, vec![(1, delivered())], vec![message(report, 1, b"twice\r\n")]);
+    assert_eq!(
+        store.write(&[again]),
+        [Err(WriteError::Unknown)],
+        "it has its end already"
+    );
+    let last = settle(
+        parent,
+        vec![(1, delivered())],
+        vec![message(report, 1, b"twice\r\n")],
+    );
     assert_eq!(store.write(&[last]), [Ok(())]);
-    assert_eq!(octets(&store, report), b"Received: by us\r\nreport\r\n", "made once");
+    assert_eq!(
+        octets(&store, report),
+        b"Received: by us\r\nreport\r\n",
+        "made once"
+    );
     assert!(matches!(store.read(parent), Err(ReadError::Unknown)));
     drop(store);
     let (_, recovery) = open(&disk, 3);
@@ -134,7 +176,10 @@ fn a_group_whose_sync_failed_never_comes_back_and_earlier_mail_stays() {
                 disk.fail_write(1);
             }
         }
-        let group = [commit(message(refused, 1, b"refused")), settle(early, vec![(0, delivered())], vec![])];
+        let group = [
+            commit(message(refused, 1, b"refused")),
+            settle(early, vec![(0, delivered())], vec![]),
+        ];
         assert_eq!(store.write(&group), [Err(WriteError::Failed); 2]);
         assert!(matches!(store.read(refused), Err(ReadError::Unknown)));
         store.write(&[commit(message(late, 1, b"late"))])[0].unwrap();
@@ -170,15 +215,24 @@ fn a_full_disk_refuses_mail_but_takes_outcomes_and_recovers() {
     assert_eq!(error.reply().code(), 452);
     assert!(store.is_full() && kept.len() >= 5);
     for id in &kept {
-        assert_eq!(store.write(&[settle(*id, vec![(0, deferred(1))], vec![])]), [Ok(())]);
+        assert_eq!(
+            store.write(&[settle(*id, vec![(0, deferred(1))], vec![])]),
+            [Ok(())]
+        );
     }
     for id in &kept {
-        assert_eq!(store.write(&[settle(*id, vec![(0, delivered())], vec![])]), [Ok(())]);
+        assert_eq!(
+            store.write(&[settle(*id, vec![(0, delivered())], vec![])]),
+            [Ok(())]
+        );
     }
     settle_down(&mut store);
     assert!(!store.is_full(), "{store:?}");
     let new = id(1000, &random);
-    assert_eq!(store.write(&[commit(message(new, 1, &[b'x'; 20_000]))]), [Ok(())]);
+    assert_eq!(
+        store.write(&[commit(message(new, 1, &[b'x'; 20_000]))]),
+        [Ok(())]
+    );
 }
 
 #[test]
@@ -200,11 +254,19 @@ fn space_is_given_back_and_the_tail_is_copied_forward() {
         store.housekeep();
     }
     settle_down(&mut store);
-    assert!(disk.used() <= 8 * SEGMENT, "{} segments", disk.used() / SEGMENT);
+    assert!(
+        disk.used() <= 8 * SEGMENT,
+        "{} segments",
+        disk.used() / SEGMENT
+    );
     let check = |store: &Store| {
         for id in &tail {
             let stored = store.read(*id).unwrap();
-            let open: Vec<_> = stored.envelope().open().map(|(n, r)| (n, r.progress.attempts)).collect();
+            let open: Vec<_> = stored
+                .envelope()
+                .open()
+                .map(|(n, r)| (n, r.progress.attempts))
+                .collect();
             assert_eq!(open, [(1, 1), (2, 0)]);
             assert_eq!(octets(store, *id).len(), 4000 + 17);
         }
@@ -213,7 +275,11 @@ fn space_is_given_back_and_the_tail_is_copied_forward() {
     let crashed = disk.copy();
     store.close();
     let (store, recovery) = open(&disk, 2);
-    assert_eq!((recovery.messages.len(), recovery.scanned), (tail.len(), 0), "sidecars are enough");
+    assert_eq!(
+        (recovery.messages.len(), recovery.scanned),
+        (tail.len(), 0),
+        "sidecars are enough"
+    );
     check(&store);
     let (store, recovery) = open(&crashed, 3);
     assert_eq!(recovery.messages.len(), tail.len());
@@ -229,10 +295,15 @@ fn each_octet_accepted_is_written_about_once() {
     let mut accepted = 0;
     for round in 0..100 {
         let ids: Vec<_> = (0..32).map(|n| id(round * 32 + n, &random)).collect();
-        let group: Vec<_> = ids.iter().map(|id| commit(message(*id, 1, &[b'x'; 20_000]))).collect();
+        let group: Vec<_> = ids
+            .iter()
+            .map(|id| commit(message(*id, 1, &[b'x'; 20_000])))
+            .collect();
         assert!(store.write(&group).iter().all(Result::is_ok));
-        let ends: Vec<_> =
-            ids.iter().map(|id| settle(*id, vec![(0, delivered())], vec![])).collect();
+        let ends: Vec<_> = ids
+            .iter()
+            .map(|id| settle(*id, vec![(0, delivered())], vec![]))
+            .collect();
         assert!(store.write(&ends).iter().all(Result::is_ok));
         accepted += 32 * 20_000;
         store.housekeep();
@@ -254,7 +325,10 @@ fn a_log_cut_at_any_octet_keeps_every_frame_before_the_cut() {
         ends.push((used, usize::try_from(n).unwrap()));
     }
     let last = ends.last().unwrap().0;
-    for cut in (0..=last).step_by(1).filter(|cut| *cut > 4000 || *cut % 64 == 0) {
+    for cut in (0..=last)
+        .step_by(1)
+        .filter(|cut| *cut > 4000 || *cut % 64 == 0)
+    {
         for zeros in [false, true] {
             let disk = disk.copy();
             let path = &segments(&disk)[0];
@@ -265,7 +339,11 @@ fn a_log_cut_at_any_octet_keeps_every_frame_before_the_cut() {
                 }
             });
             let (_, recovery) = open(&disk, 9);
-            let whole = ends.iter().filter(|(end, _)| *end <= cut).map(|(_, n)| *n).max();
+            let whole = ends
+                .iter()
+                .filter(|(end, _)| *end <= cut)
+                .map(|(_, n)| *n)
+                .max();
             assert_eq!(recovery.messages.len(), whole.unwrap_or(0), "cut at {cut}");
         }
     }
@@ -282,7 +360,14 @@ fn damage_costs_the_damaged_frames_only() {
         let before = disk.octets(&segments_or_any(&disk)[0]);
         store.write(&[commit(message(*new, 1, &body))])[0].unwrap();
         let after = disk.octets(&segments(&disk)[0]);
-        starts.push(after.iter().zip(&before).position(|(a, b)| a != b).unwrap().max(4096));
+        starts.push(
+            after
+                .iter()
+                .zip(&before)
+                .position(|(a, b)| a != b)
+                .unwrap()
+                .max(4096),
+        );
     }
     drop(store);
     for round in 0..300 {
@@ -290,12 +375,18 @@ fn damage_costs_the_damaged_frames_only() {
         let path = &segments(&disk)[0];
         let from = 4096 + usize::try_from(random.draw()).unwrap_or(0) % (starts[19] - 4096);
         let to = from + usize::try_from(random.draw() % 64).unwrap() + 1;
-        disk.damage(path, |octets| octets[from..to].iter_mut().for_each(|o| *o ^= 0x55));
+        disk.damage(path, |octets| {
+            octets[from..to].iter_mut().for_each(|o| *o ^= 0x55)
+        });
         let (store, recovery) = open(&disk, 9);
         for (n, id) in ids.iter().enumerate() {
             let end = starts.get(n + 1).copied().unwrap_or(usize::MAX);
             let hit = from < end && to > starts[n];
-            assert!(hit || store.read(*id).is_ok(), "round {round}: frame {n} at {}", starts[n]);
+            assert!(
+                hit || store.read(*id).is_ok(),
+                "round {round}: frame {n} at {}",
+                starts[n]
+            );
         }
         assert!(recovery.messages.len() >= 18 - usize::from(to - from > 40));
         assert_eq!(recovery.messages.len(), store.reader().len());
@@ -310,7 +401,11 @@ fn damage_costs_the_damaged_frames_only() {
 
 fn segments_or_any(disk: &MemDisk) -> Vec<PathBuf> {
     let used = segments(disk);
-    if used.is_empty() { disk.files("/q/log") } else { used }
+    if used.is_empty() {
+        disk.files("/q/log")
+    } else {
+        used
+    }
 }
 
 #[test]
@@ -318,9 +413,15 @@ fn large_bodies_have_files_that_end_with_their_messages() {
     let (disk, random) = (MemDisk::default(), Seeded::new(1));
     let (mut store, _) = open(&disk, 1);
     let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
-    let (kept, orphan) = (store.large_body(&body).unwrap(), store.large_body(b"orphan").unwrap());
+    let (kept, orphan) = (
+        store.large_body(&body).unwrap(),
+        store.large_body(b"orphan").unwrap(),
+    );
     let new = id(1, &random);
-    let large = NewMessage { body: Body::Large(kept), ..message(new, 1, b"") };
+    let large = NewMessage {
+        body: Body::Large(kept),
+        ..message(new, 1, b"")
+    };
     store.write(&[commit(large)])[0].unwrap();
     drop((store, orphan));
     disk.crash(|| false);
@@ -338,7 +439,10 @@ fn a_damaged_large_body_is_not_passed_on_as_if_it_were_whole() {
     let (mut store, _) = open(&disk, 1);
     let body = store.large_body(&vec![b'x'; 500_000]).unwrap();
     let new = id(1, &random);
-    let large = NewMessage { body: Body::Large(body), ..message(new, 1, b"") };
+    let large = NewMessage {
+        body: Body::Large(body),
+        ..message(new, 1, b"")
+    };
     store.write(&[commit(large)])[0].unwrap();
     disk.damage(&disk.files("/q/large")[0], |octets| octets[300_000] = b'y');
     let mut content = store.read(new).unwrap().content();
@@ -356,20 +460,44 @@ fn edits_change_what_they_name_and_nothing_else() {
     let (disk, random) = (MemDisk::default(), Seeded::new(1));
     let (mut store, _) = open(&disk, 1);
     let new = id(1, &random);
-    let mut m = message(new, 1, b"A: 1\r\nB: 2\r\n folded\r\nb : 3\r\nC: 4\r\n\r\nbody\r\n");
+    let mut m = message(
+        new,
+        1,
+        b"A: 1\r\nB: 2\r\n folded\r\nb : 3\r\nC: 4\r\n\r\nbody\r\n",
+    );
     m.prelude.edits = vec![
-        Edit::Delete { name: "C".into(), nth: 0 },
-        Edit::Replace { name: "B".into(), nth: 1, field: b"B: new\r\n"[..].into() },
-        Edit::Insert { at: 0, field: b"Top: 0\r\n"[..].into() },
-        Edit::Replace { name: "D".into(), nth: 0, field: b"D: 5\r\n"[..].into() },
+        Edit::Delete {
+            name: "C".into(),
+            nth: 0,
+        },
+        Edit::Replace {
+            name: "B".into(),
+            nth: 1,
+            field: b"B: new\r\n"[..].into(),
+        },
+        Edit::Insert {
+            at: 0,
+            field: b"Top: 0\r\n"[..].into(),
+        },
+        Edit::Replace {
+            name: "D".into(),
+            nth: 0,
+            field: b"D: 5\r\n"[..].into(),
+        },
     ];
     store.write(&[commit(m.clone())])[0].unwrap();
     let expected = "Received: by us\r\nTop: 0\r\nA: 1\r\nB: 2\r\n folded\r\nB: new\r\nD: 5\r\n";
-    assert_eq!(octets(&store, new), format!("{expected}\r\nbody\r\n").as_bytes());
+    assert_eq!(
+        octets(&store, new),
+        format!("{expected}\r\nbody\r\n").as_bytes()
+    );
     m.envelope.id = id(2, &random);
     m.prelude.body = Some(bytes::Bytes::from_static(b"other\r\n"));
     store.write(&[commit(m.clone())])[0].unwrap();
-    assert_eq!(octets(&store, m.envelope.id), format!("{expected}\r\nother\r\n").as_bytes());
+    assert_eq!(
+        octets(&store, m.envelope.id),
+        format!("{expected}\r\nother\r\n").as_bytes()
+    );
 }
 
 #[test]
@@ -411,8 +539,12 @@ fn many_attempts_are_merged_so_that_reading_stays_short() {
     let expected = [deferred(198), deferred(199), Progress::default()];
     for seed in 2..4 {
         let stored = store.read(new).unwrap();
-        let progress: Vec<_> =
-            stored.envelope().recipients.iter().map(|r| r.progress.clone()).collect();
+        let progress: Vec<_> = stored
+            .envelope()
+            .recipients
+            .iter()
+            .map(|r| r.progress.clone())
+            .collect();
         assert_eq!(progress, expected);
         drop(store);
         store = open(&disk, seed).0;

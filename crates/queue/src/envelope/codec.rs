@@ -167,14 +167,22 @@ impl Envelope {
         }
         m.reverse_path = reverse_path.ok_or(DecodeError::Missing(message::REVERSE_PATH))?;
         m.arrived = arrived.ok_or(DecodeError::Missing(message::ARRIVED))?;
-        Ok(Envelope { id, message: m, recipients })
+        Ok(Envelope {
+            id,
+            message: m,
+            recipients,
+        })
     }
 
     /// Whether it keeps the limits of this format.
     #[must_use]
     pub fn fits(&self) -> bool {
         let m = &self.message;
-        let texts = m.envid.iter().chain(&m.account).chain([&m.listener, &m.peer, &m.hello]);
+        let texts = m
+            .envid
+            .iter()
+            .chain(&m.account)
+            .chain([&m.listener, &m.peer, &m.hello]);
         let own = texts.chain(&m.tags).all(|text| text.len() <= VALUE_MAX);
         let theirs = self.recipients.iter().all(|r| {
             let orcpt = r.orcpt.as_ref().is_none_or(|text| text.len() <= VALUE_MAX);
@@ -200,7 +208,9 @@ impl Progress {
     }
 
     pub(crate) fn fits(&self) -> bool {
-        self.last.as_ref().is_none_or(|last| last.reply.text().len() <= VALUE_MAX)
+        self.last
+            .as_ref()
+            .is_none_or(|last| last.reply.text().len() <= VALUE_MAX)
     }
 }
 
@@ -216,7 +226,13 @@ fn encode_content(w: &mut Writer, content: &ContentFacts) {
 fn decode_message(m: &mut Message, tag: u32, value: &[u8]) -> Result<(), DecodeError> {
     match tag {
         message::ENVID => m.envid = Some(text(value)?.into()),
-        message::RET => m.ret = Some(if num(value)? == 1 { Ret::Headers } else { Ret::Full }),
+        message::RET => {
+            m.ret = Some(if num(value)? == 1 {
+                Ret::Headers
+            } else {
+                Ret::Full
+            })
+        }
         message::EIGHT_BIT_MIME => m.body = BodyType::EightBitMime,
         message::SMTP_UTF8 => m.smtp_utf8 = true,
         message::REQUIRE_TLS => m.require_tls = true,
@@ -226,7 +242,9 @@ fn decode_message(m: &mut Message, tag: u32, value: &[u8]) -> Result<(), DecodeE
         message::HELLO => m.hello = text(value)?.into(),
         message::DEADLINE => m.deadline = Some(time(value)?),
         message::PRIORITY => {
-            let [octet] = value else { return Err(DecodeError::Malformed) };
+            let [octet] = value else {
+                return Err(DecodeError::Malformed);
+            };
             m.priority = i8::from_le_bytes([*octet]);
         }
         message::TAG => m.tags.push(text(value)?.into()),
@@ -289,7 +307,11 @@ fn decode_recipient(octets: &[u8]) -> Result<Recipient, DecodeError> {
             recipient::NOTIFY => {
                 let flags = num(value)?;
                 let [success, failure, delay] = [1, 2, 4].map(|bit| flags & bit != 0);
-                notify = Some(Notify { success, failure, delay });
+                notify = Some(Notify {
+                    success,
+                    failure,
+                    delay,
+                });
             }
             recipient::ALIAS => alias = Some(Mailbox::parse(text(value)?, Utf8::Allowed)?),
             recipient::REVERSE_PATH => {
@@ -300,7 +322,16 @@ fn decode_recipient(octets: &[u8]) -> Result<Recipient, DecodeError> {
         }
     }
     let address = address.ok_or(DecodeError::Missing(recipient::ADDRESS))?;
-    Ok(Recipient { address, original, orcpt, notify, alias, reverse_path, progress, unknown })
+    Ok(Recipient {
+        address,
+        original,
+        orcpt,
+        notify,
+        alias,
+        reverse_path,
+        progress,
+        unknown,
+    })
 }
 
 fn encode_progress(p: &Progress) -> Writer {
@@ -384,7 +415,11 @@ fn enhanced_code(value: &[u8]) -> Result<(u8, u16, u16), DecodeError> {
     let mut next = || numbers.varint().and_then(|n| u16::try_from(n).ok());
     let code = next().zip(next()).zip(next());
     let ((class, subject), detail) = code.ok_or(DecodeError::Malformed)?;
-    Ok((u8::try_from(class).map_err(|_| DecodeError::Malformed)?, subject, detail))
+    Ok((
+        u8::try_from(class).map_err(|_| DecodeError::Malformed)?,
+        subject,
+        detail,
+    ))
 }
 
 fn keep(unknown: &mut Unknown, tag: u32, value: &[u8]) -> Result<(), DecodeError> {

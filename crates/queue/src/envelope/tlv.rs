@@ -136,13 +136,25 @@ mod tests {
 
     #[test]
     fn numbers_round_trip_and_overlong_ones_are_refused() {
-        for n in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        for n in [
+            0,
+            1,
+            127,
+            128,
+            300,
+            u64::from(u32::MAX),
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
             let mut w = Writer::new();
             w.varint(n);
             assert_eq!(number(&w.into_bytes()), Some(n));
         }
         assert_eq!(number(&[0xff; 9]), None);
-        assert_eq!(number(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]), None);
+        assert_eq!(
+            number(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]),
+            None
+        );
         assert_eq!(number(&[1, 1]), None);
     }
 

@@ -69,11 +69,7 @@ pub(super) enum Book {
     /// Octets that a segment must keep, more or less.
     Live(u32, i64),
     /// Octets in `holder` that are needed as long as `on` exists, more or less.
-    Pin {
-        on: u32,
-        holder: u32,
-        octets: i64,
-    },
+    Pin { on: u32, holder: u32, octets: i64 },
     /// A large body that nobody needs.
     Garbage([u8; 16]),
 }
@@ -145,10 +141,20 @@ impl Batch {
     }
 
     fn enter(&mut self, frame: Place, arrival: Arrival) {
-        self.books.push(Book::Live(frame.segment, cost(arrival.len)));
-        let at = Spot { frame, start: arrival.start, len: arrival.len };
+        self.books
+            .push(Book::Live(frame.segment, cost(arrival.len)));
+        let at = Spot {
+            frame,
+            start: arrival.start,
+            len: arrival.len,
+        };
         let large = arrival.large.map(Box::new);
-        let entry = Entry { at, open: arrival.open, settled: None, large };
+        let entry = Entry {
+            at,
+            open: arrival.open,
+            settled: None,
+            large,
+        };
         self.entries.insert(arrival.id, Some(entry));
     }
 
@@ -169,8 +175,12 @@ impl Batch {
             self.forget_settled(&entry);
             entry.settled = None;
         }
-        self.books.push(Book::Live(frame.segment, cost(settling.len)));
-        entry.settle(Settled { frame, len: settling.len });
+        self.books
+            .push(Book::Live(frame.segment, cost(settling.len)));
+        entry.settle(Settled {
+            frame,
+            len: settling.len,
+        });
         entry.open = settling.open;
         self.entries.insert(settling.id, Some(entry));
     }
@@ -180,22 +190,32 @@ impl Batch {
         let holder = self.home.generation;
         for &on in closes.iter().filter(|on| **on != holder) {
             self.books.push(Book::Live(holder, cost(len)));
-            self.books.push(Book::Pin { on, holder, octets: cost(len) });
+            self.books.push(Book::Pin {
+                on,
+                holder,
+                octets: cost(len),
+            });
             if let Some((from, len)) = from {
                 self.books.push(Book::Live(from, -cost(len)));
-                self.books.push(Book::Pin { on, holder: from, octets: -cost(len) });
+                self.books.push(Book::Pin {
+                    on,
+                    holder: from,
+                    octets: -cost(len),
+                });
             }
         }
     }
 
     fn forget(&mut self, entry: &Entry) {
-        self.books.push(Book::Live(entry.at.frame.segment, -cost(entry.at.len)));
+        self.books
+            .push(Book::Live(entry.at.frame.segment, -cost(entry.at.len)));
         self.forget_settled(entry);
     }
 
     fn forget_settled(&mut self, entry: &Entry) {
         for settled in entry.settled() {
-            self.books.push(Book::Live(settled.frame.segment, -cost(settled.len)));
+            self.books
+                .push(Book::Live(settled.frame.segment, -cost(settled.len)));
         }
     }
 }
@@ -208,6 +228,12 @@ impl Draft {
             id: QueueId::from_bytes([0; 16]),
             parts: vec![abort.encode()],
         };
-        Draft { frame, meaning: Meaning::Keep { closes: vec![abort.generation], from } }
+        Draft {
+            frame,
+            meaning: Meaning::Keep {
+                closes: vec![abort.generation],
+                from,
+            },
+        }
     }
 }

@@ -30,13 +30,19 @@ pub(super) struct Charge {
 
 impl Budget {
     pub(super) fn new(limit: usize) -> Arc<Budget> {
-        Arc::new(Budget { limit, used: AtomicUsize::new(0) })
+        Arc::new(Budget {
+            limit,
+            used: AtomicUsize::new(0),
+        })
     }
 }
 
 impl Charge {
     pub(super) fn none(budget: &Arc<Budget>) -> Charge {
-        Charge { budget: budget.clone(), octets: 0 }
+        Charge {
+            budget: budget.clone(),
+            octets: 0,
+        }
     }
 
     pub(super) fn octets(&self) -> usize {
@@ -46,9 +52,16 @@ impl Charge {
     /// Grows or shrinks to so many octets. False, and nothing changed, when there are not so many.
     pub(super) fn set(&mut self, octets: usize) -> bool {
         let more = octets.saturating_sub(self.octets);
-        let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= self.budget.limit);
+        let within = |used: usize| {
+            used.checked_add(more)
+                .filter(|sum| *sum <= self.budget.limit)
+        };
         let used = &self.budget.used;
-        if more > 0 && used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+        if more > 0
+            && used
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, within)
+                .is_err()
+        {
             return false;
         }
         used.fetch_sub(self.octets.saturating_sub(octets), Ordering::Relaxed);
@@ -78,7 +91,12 @@ struct Inside {
 impl Cache {
     pub(super) fn new(limit: usize) -> Cache {
         let (messages, order) = (BTreeMap::new(), VecDeque::new());
-        Cache(Mutex::new(Inside { limit, used: 0, messages, order }))
+        Cache(Mutex::new(Inside {
+            limit,
+            used: 0,
+            messages,
+            order,
+        }))
     }
 
     /// Keeps a message whose body takes so many octets, if it fits at all.
@@ -102,7 +120,10 @@ impl Cache {
     }
 
     pub(super) fn get(&self, id: QueueId) -> Option<Stored> {
-        self.lock().messages.get(&id).map(|(stored, _)| stored.clone())
+        self.lock()
+            .messages
+            .get(&id)
+            .map(|(stored, _)| stored.clone())
     }
 
     /// Takes over new progress.
@@ -117,7 +138,9 @@ impl Cache {
         inside.remove(id);
         // Ids of messages that ended stay in the order until it is mostly made of them.
         if inside.order.len() > 64 + 2 * inside.messages.len() {
-            let Inside { order, messages, .. } = &mut *inside;
+            let Inside {
+                order, messages, ..
+            } = &mut *inside;
             order.retain(|id| messages.contains_key(id));
         }
     }

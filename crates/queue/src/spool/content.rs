@@ -50,7 +50,12 @@ impl std::fmt::Debug for Pools {
 
 impl Stored {
     pub(super) fn new(envelope: Arc<Envelope>, prelude: Arc<Prelude>, source: Source) -> Self {
-        Stored { envelope, prelude, source, work: None }
+        Stored {
+            envelope,
+            prelude,
+            source,
+            work: None,
+        }
     }
 
     /// Lets large bodies be read on a pool.
@@ -86,7 +91,11 @@ impl Stored {
             Edit::Insert { field, .. } | Edit::Replace { field, .. } => field.len() as u64,
             Edit::Delete { .. } => 0,
         });
-        let replaced = self.prelude.body.as_ref().map_or(0, |body| body.len() as u64);
+        let replaced = self
+            .prelude
+            .body
+            .as_ref()
+            .map_or(0, |body| body.len() as u64);
         body + self.prelude.trace.len() as u64 + fields.sum::<u64>() + replaced
     }
 
@@ -99,11 +108,20 @@ impl Stored {
         }
         let raw = match &self.source {
             Source::Memory(octets) => Raw::Memory(octets.clone()),
-            Source::File(large) => Raw::File { large: large.clone(), at: 0, crc: 0 },
+            Source::File(large) => Raw::File {
+                large: large.clone(),
+                at: 0,
+                crc: 0,
+            },
         };
         let edited = !self.prelude.edits.is_empty() || self.prelude.body.is_some();
         let edits = edited.then(|| self.prelude.clone());
-        Content { ready, raw, edits, work: self.work.clone() }
+        Content {
+            ready,
+            raw,
+            edits,
+            work: self.work.clone(),
+        }
     }
 }
 
@@ -127,9 +145,13 @@ impl Content {
         if self.in_memory() {
             return self.next_blocking();
         }
-        let Some(Pools(work)) = self.work.clone() else { return self.next_blocking() };
+        let Some(Pools(work)) = self.work.clone() else {
+            return self.next_blocking();
+        };
         let mut content = std::mem::replace(self, Content::ended());
-        let read = work.on(Pool::Disk, move || (content.next_blocking(), content)).await;
+        let read = work
+            .on(Pool::Disk, move || (content.next_blocking(), content))
+            .await;
         let (piece, content) = read.map_err(io::Error::other)?;
         *self = content;
         piece
@@ -157,7 +179,12 @@ impl Content {
 
     fn ended() -> Content {
         let raw = Raw::Memory(Bytes::new());
-        Content { ready: VecDeque::new(), raw, edits: None, work: None }
+        Content {
+            ready: VecDeque::new(),
+            raw,
+            edits: None,
+            work: None,
+        }
     }
 
     /// Reads the header block, applies the edits, and leaves the body.
@@ -172,13 +199,17 @@ impl Content {
         let mut block = head.freeze();
         let body = block.split_off(block_end(&block).unwrap_or(block.len()));
         let fields = apply(&block, &prelude.edits);
-        self.ready.extend(Some(fields).filter(|fields| !fields.is_empty()));
+        self.ready
+            .extend(Some(fields).filter(|fields| !fields.is_empty()));
         match &prelude.body {
-            None => self.ready.extend(Some(body).filter(|body| !body.is_empty())),
+            None => self
+                .ready
+                .extend(Some(body).filter(|body| !body.is_empty())),
             Some(replaced) => {
                 self.raw = Raw::Memory(Bytes::new());
                 self.ready.push_back(Bytes::from_static(b"\r\n"));
-                self.ready.extend(Some(replaced.clone()).filter(|body| !body.is_empty()));
+                self.ready
+                    .extend(Some(replaced.clone()).filter(|body| !body.is_empty()));
             }
         }
         Ok(())
@@ -268,14 +299,20 @@ fn change<'a>(fields: &mut Vec<&'a [u8]>, edit: &'a Edit) {
             name(field).is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
         };
         let mut places = fields.iter().enumerate().filter(|(_, field)| same(field));
-        places.nth(usize::try_from(nth).ok()?).map(|(place, _)| place)
+        places
+            .nth(usize::try_from(nth).ok()?)
+            .map(|(place, _)| place)
     };
     match edit {
         Edit::Insert { at, field } => {
             let at = usize::try_from(*at).unwrap_or(usize::MAX).min(fields.len());
             fields.insert(at, field);
         }
-        Edit::Replace { name, nth: n, field } => match nth(fields, name, *n) {
+        Edit::Replace {
+            name,
+            nth: n,
+            field,
+        } => match nth(fields, name, *n) {
             Some(place) => fields.splice(place..=place, [&field[..]]).for_each(drop),
             None => fields.push(field),
         },

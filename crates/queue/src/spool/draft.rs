@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthaste_world::work::Pool;
 
+use super::INLINE_MAX;
 use super::budget::Charge;
 use super::change::Body;
 use super::fault::WriteError;
 use super::handle::Inner;
 use super::large::LargeWriter;
-use super::INLINE_MAX;
 
 /// The smallest buffer; a buffer doubles when it is full.
 const BUFFER_MIN: usize = 4 << 10;
@@ -43,7 +43,14 @@ pub(super) struct Finished {
 impl Draft {
     pub(super) fn new(inner: Arc<Inner>) -> Draft {
         let charge = Charge::none(&inner.budget);
-        Draft { inner, buffer: Vec::new(), charge, large: None, len: 0, failed: None }
+        Draft {
+            inner,
+            buffer: Vec::new(),
+            charge,
+            large: None,
+            len: 0,
+            failed: None,
+        }
     }
 
     /// Adds octets. Waits for the disk when they no longer fit into memory.
@@ -55,7 +62,11 @@ impl Draft {
             return Err(error);
         }
         self.len += octets.len() as u64;
-        let most = if self.large.is_some() { CHUNK } else { INLINE_MAX };
+        let most = if self.large.is_some() {
+            CHUNK
+        } else {
+            INLINE_MAX
+        };
         if self.buffer.len() + octets.len() <= most && self.make_room(octets.len()) {
             self.buffer.extend_from_slice(octets);
             return Ok(());
@@ -85,7 +96,11 @@ impl Draft {
         let buffer = std::mem::take(&mut self.buffer);
         let charge = std::mem::replace(&mut self.charge, Charge::none(&self.inner.budget));
         let Some(mut writer) = self.large.take() else {
-            return Ok(Finished { body: Body::Inline(Bytes::from(buffer)), charge, file: None });
+            return Ok(Finished {
+                body: Body::Inline(Bytes::from(buffer)),
+                charge,
+                file: None,
+            });
         };
         drop(charge);
         let job = move || {
@@ -95,7 +110,11 @@ impl Draft {
         };
         let (body, writer) = self.run(job).await?;
         let charge = Charge::none(&self.inner.budget);
-        Ok(Finished { body: Body::Large(body), charge, file: Some(Box::new(writer)) })
+        Ok(Finished {
+            body: Body::Large(body),
+            charge,
+            file: Some(Box::new(writer)),
+        })
     }
 
     /// Room for so many more octets, charged to the budget.
@@ -149,10 +168,13 @@ impl Drop for Draft {
         if let Some(writer) = self.large.take() {
             let work = self.inner.work.clone();
             let job = move || drop(writer);
-            self.inner.work.spawn("draft", Box::pin(async move {
-                // The file is removed wherever the writer is dropped.
-                let _ = work.on(Pool::Disk, job).await;
-            }));
+            self.inner.work.spawn(
+                "draft",
+                Box::pin(async move {
+                    // The file is removed wherever the writer is dropped.
+                    let _ = work.on(Pool::Disk, job).await;
+                }),
+            );
         }
     }
 }
@@ -160,6 +182,9 @@ impl Drop for Draft {
 impl std::fmt::Debug for Draft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let spilled = self.large.is_some();
-        f.debug_struct("Draft").field("len", &self.len).field("spilled", &spilled).finish()
+        f.debug_struct("Draft")
+            .field("len", &self.len)
+            .field("spilled", &spilled)
+            .finish()
     }
 }

@@ -25,7 +25,12 @@ impl Fault {
             io::ErrorKind::Unsupported => "start the version of the server that wrote it",
             _ => "check the disk and the kernel log",
         };
-        Fault { doing, path: path.to_owned(), cause, advice }
+        Fault {
+            doing,
+            path: path.to_owned(),
+            cause,
+            advice,
+        }
     }
 
     /// What was being done, in the form "writing a segment".
@@ -91,17 +96,17 @@ impl WriteError {
     #[must_use]
     pub fn reply(self) -> Reply {
         match self {
-            WriteError::Full => {
-                Reply::new(452, (4, 3, 1), "the disk is full; try again later")
-            }
+            WriteError::Full => Reply::new(452, (4, 3, 1), "the disk is full; try again later"),
             WriteError::TooLarge => {
                 Reply::new(552, (5, 3, 4), "the envelope is too large to be kept")
             }
             WriteError::Closed => Reply::new(421, (4, 3, 2), "the server is stopping"),
             WriteError::InDoubt => Reply::new(421, (4, 3, 0), "the disk failed; closing"),
-            WriteError::Failed | WriteError::Unknown => {
-                Reply::new(451, (4, 3, 0), "the message could not be kept; try again later")
-            }
+            WriteError::Failed | WriteError::Unknown => Reply::new(
+                451,
+                (4, 3, 0),
+                "the message could not be kept; try again later",
+            ),
         }
     }
 }

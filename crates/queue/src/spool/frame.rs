@@ -43,7 +43,13 @@ pub(super) struct Header {
 impl Header {
     /// A header, not sealed yet.
     pub(super) fn new(kind: u8, id: QueueId, group: u64) -> Header {
-        Header { kind, id, len: 0, group, crc: 0 }
+        Header {
+            kind,
+            id,
+            len: 0,
+            group,
+            crc: 0,
+        }
     }
 
     /// The octets of this header before a payload of `parts`, one after another.
@@ -76,7 +82,9 @@ impl Header {
         let (crc, rest) = rest.split_first_chunk::<4>()?;
         let (len, rest) = rest.split_first_chunk::<4>()?;
         let (id, rest) = rest.split_first_chunk::<16>()?;
-        let ([kind, 0, 0, 0], group) = rest.split_first_chunk::<4>()? else { return None };
+        let ([kind, 0, 0, 0], group) = rest.split_first_chunk::<4>()? else {
+            return None;
+        };
         let (group, _) = group.split_first_chunk::<4>()?;
         (u64::from_le_bytes(*mark) == home.mark).then_some(Header {
             kind: *kind,
@@ -103,7 +111,10 @@ impl Header {
         let mut octets = [0; 24];
         let group = u32::try_from(self.group / 8).unwrap_or(u32::MAX);
         let kind = [self.kind, 0, 0, 0];
-        fill(&mut octets, &[&self.id.to_bytes(), &kind, &group.to_le_bytes()]);
+        fill(
+            &mut octets,
+            &[&self.id.to_bytes(), &kind, &group.to_le_bytes()],
+        );
         octets
     }
 
@@ -120,7 +131,11 @@ impl Header {
 /// Lays `fields` down one after another.
 fn fill(octets: &mut [u8], fields: &[&[u8]]) {
     let mut places = octets.iter_mut();
-    for (octet, place) in fields.iter().flat_map(|field| field.iter()).zip(&mut places) {
+    for (octet, place) in fields
+        .iter()
+        .flat_map(|field| field.iter())
+        .zip(&mut places)
+    {
         *place = *octet;
     }
 }
@@ -146,32 +161,51 @@ mod tests {
     fn sealed(home: Home, offset: u64) -> ([u8; HEADER], QueueId) {
         let id = QueueId::new(Timestamp::from_secs(5), &Fixed);
         let parts: [&[u8]; 2] = [b"one", b"two"];
-        (Header::new(kind::COMMIT, id, 4096).seal(home, offset, parts.into_iter()), id)
+        (
+            Header::new(kind::COMMIT, id, 4096).seal(home, offset, parts.into_iter()),
+            id,
+        )
     }
 
     #[test]
     fn a_frame_is_valid_at_its_place_only() {
-        let home = Home { generation: 3, mark: 77 };
+        let home = Home {
+            generation: 3,
+            mark: 77,
+        };
         let (octets, id) = sealed(home, 4096);
         let header = Header::parse(home, &octets).unwrap();
         assert_eq!((header.kind, header.id, header.len), (kind::COMMIT, id, 6));
         assert_eq!((header.group, header.frame_len()), (4096, 48));
         assert!(header.fits(home, 4096, b"onetwo"));
         assert!(!header.fits(home, 4104, b"onetwo"));
-        assert!(!header.fits(Home { generation: 4, ..home }, 4096, b"onetwo"));
+        assert!(!header.fits(
+            Home {
+                generation: 4,
+                ..home
+            },
+            4096,
+            b"onetwo"
+        ));
         assert!(!header.fits(home, 4096, b"onetwX"));
         assert_eq!(Header::parse(Home { mark: 78, ..home }, &octets), None);
     }
 
     #[test]
     fn any_flipped_bit_is_seen() {
-        let home = Home { generation: 3, mark: 77 };
+        let home = Home {
+            generation: 3,
+            mark: 77,
+        };
         let (octets, _) = sealed(home, 4096);
         for bit in 0..HEADER * 8 {
             let mut damaged = octets;
             damaged[bit / 8] ^= 1 << (bit % 8);
             let seen = Header::parse(home, &damaged);
-            assert!(seen.is_none_or(|h| !h.fits(home, 4096, b"onetwo")), "bit {bit}");
+            assert!(
+                seen.is_none_or(|h| !h.fits(home, 4096, b"onetwo")),
+                "bit {bit}"
+            );
         }
     }
 }

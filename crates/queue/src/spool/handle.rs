@@ -110,7 +110,13 @@ impl Spool {
         });
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
         let clock = world.clock.clone();
-        let writer = Writer { store, jobs: waiting, inner: inner.clone(), observer, clock };
+        let writer = Writer {
+            store,
+            jobs: waiting,
+            inner: inner.clone(),
+            observer,
+            clock,
+        };
         world.work.dedicated("spool", Box::pin(writer.run()));
         Ok((Spool { jobs, inner }, recovery))
     }
@@ -133,9 +139,20 @@ impl Spool {
     ) -> Result<Receipt, WriteError> {
         let Finished { body, charge, file } = draft.finish().await?;
         let waiting = self.inner.waiting(&envelope);
-        let change = Change::Commit(Box::new(NewMessage { envelope, prelude, body }));
+        let change = Change::Commit(Box::new(NewMessage {
+            envelope,
+            prelude,
+            body,
+        }));
         let (wake, woken) = oneshot::channel();
-        self.send(Job::Commit(Box::new(Commit { change, waiting, charge, file, wake }))).await?;
+        self.send(Job::Commit(Box::new(Commit {
+            change,
+            waiting,
+            charge,
+            file,
+            wake,
+        })))
+        .await?;
         woken.await.unwrap_or(Err(WriteError::Closed))
     }
 
@@ -149,10 +166,20 @@ impl Spool {
         settlement: Settlement,
         done: Done,
     ) -> Result<(), WriteError> {
-        let waiting = settlement.reports.iter().map(|r| self.inner.waiting(&r.envelope)).collect();
+        let waiting = settlement
+            .reports
+            .iter()
+            .map(|r| self.inner.waiting(&r.envelope))
+            .collect();
         let change = Change::Settle(settlement);
         let (wake, woken) = oneshot::channel();
-        self.send(Job::Settle(Box::new(Settle { change, waiting, done, wake }))).await?;
+        self.send(Job::Settle(Box::new(Settle {
+            change,
+            waiting,
+            done,
+            wake,
+        })))
+        .await?;
         woken.await.unwrap_or(Err(WriteError::Closed))
     }
 
@@ -200,7 +227,11 @@ impl Inner {
 
     /// Keeps a new message for its first attempt.
     fn remember(&self, new: NewMessage, octets: usize) {
-        let NewMessage { envelope, prelude, body } = new;
+        let NewMessage {
+            envelope,
+            prelude,
+            body,
+        } = new;
         let source = match body {
             Body::Inline(octets) => Source::Memory(octets),
             Body::Large(large) => Source::File(large),
@@ -210,13 +241,18 @@ impl Inner {
             Source::File(_) => 0,
         });
         let cost = octets + prelude.trace.len();
-        self.cache.insert(Stored::new(Arc::new(envelope), Arc::new(prelude), source), cost);
+        self.cache.insert(
+            Stored::new(Arc::new(envelope), Arc::new(prelude), source),
+            cost,
+        );
     }
 }
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Inner")
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
     }
 }
 
@@ -231,14 +267,25 @@ struct Writer {
 
 /// What is left of a job while its change is written.
 enum Rest {
-    Commit(Waiting, Charge, Option<Box<LargeWriter>>, oneshot::Sender<Result<Receipt, WriteError>>),
+    Commit(
+        Waiting,
+        Charge,
+        Option<Box<LargeWriter>>,
+        oneshot::Sender<Result<Receipt, WriteError>>,
+    ),
     Settle(Vec<Waiting>, Done, oneshot::Sender<Result<(), WriteError>>),
 }
 
 /// Somebody to be woken, and with what.
 enum Wake {
-    Commit(oneshot::Sender<Result<Receipt, WriteError>>, Result<Receipt, WriteError>),
-    Settle(oneshot::Sender<Result<(), WriteError>>, Result<(), WriteError>),
+    Commit(
+        oneshot::Sender<Result<Receipt, WriteError>>,
+        Result<Receipt, WriteError>,
+    ),
+    Settle(
+        oneshot::Sender<Result<(), WriteError>>,
+        Result<(), WriteError>,
+    ),
 }
 
 impl Writer {
@@ -286,13 +333,24 @@ impl Writer {
         while let Some(job) = next {
             match job {
                 Job::Commit(commit) => {
-                    let Commit { change, waiting, charge, file, wake } = *commit;
+                    let Commit {
+                        change,
+                        waiting,
+                        charge,
+                        file,
+                        wake,
+                    } = *commit;
                     octets += change.octets();
                     changes.push(change);
                     rests.push(Rest::Commit(waiting, charge, file, wake));
                 }
                 Job::Settle(settle) => {
-                    let Settle { change, waiting, done, wake } = *settle;
+                    let Settle {
+                        change,
+                        waiting,
+                        done,
+                        wake,
+                    } = *settle;
                     octets += change.octets();
                     changes.push(change);
                     rests.push(Rest::Settle(waiting, done, wake));
@@ -303,7 +361,11 @@ impl Writer {
                 }
             }
             let more = changes.len() < GROUP_MAX && octets < GROUP_OCTETS;
-            next = if more { self.jobs.try_recv().ok() } else { None };
+            next = if more {
+                self.jobs.try_recv().ok()
+            } else {
+                None
+            };
         }
         (changes, rests)
     }
@@ -336,7 +398,9 @@ impl Writer {
                 _ => {}
             }
         }
-        self.inner.full.store(self.store.is_full(), Ordering::Relaxed);
+        self.inner
+            .full
+            .store(self.store.is_full(), Ordering::Relaxed);
         for wake in wakes {
             // Who waited may be gone; the change stands.
             match wake {
@@ -347,7 +411,11 @@ impl Writer {
     }
 
     fn settled(&self, settlement: Settlement, reports: &[Waiting]) {
-        let Settlement { id, updates, reports: new } = settlement;
+        let Settlement {
+            id,
+            updates,
+            reports: new,
+        } = settlement;
         if self.inner.reader.contains(id) {
             self.inner.cache.update(id, updates);
         } else {
@@ -363,7 +431,9 @@ impl Writer {
     fn housekeep(&mut self) {
         loop {
             let more = self.store.housekeep_log();
-            self.inner.full.store(self.store.is_full(), Ordering::Relaxed);
+            self.inner
+                .full
+                .store(self.store.is_full(), Ordering::Relaxed);
             self.remove_files();
             if !more || !self.jobs.is_empty() {
                 return;
@@ -379,11 +449,18 @@ impl Writer {
         }
         let reader = self.inner.reader.clone();
         let work = self.inner.work.clone();
-        let job = move || garbage.iter().for_each(|name| large::remove(reader.folders(), name));
-        self.inner.work.spawn("large bodies", Box::pin(async move {
-            // A file that stays is removed at the next start.
-            let _ = work.on(Pool::Disk, job).await;
-        }));
+        let job = move || {
+            garbage
+                .iter()
+                .for_each(|name| large::remove(reader.folders(), name))
+        };
+        self.inner.work.spawn(
+            "large bodies",
+            Box::pin(async move {
+                // A file that stays is removed at the next start.
+                let _ = work.on(Pool::Disk, job).await;
+            }),
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::batch::{Batch, Book, Draft, Frame, Meaning, Settling};
 use super::change::{Body, NewMessage};
+use super::encode::new_frame;
 use super::fault::Fault;
 use super::frame::{Header, kind};
 use super::index::{Entry, Place, Spot};
@@ -20,7 +21,7 @@ use super::record::{Abort, Section, SectionBody, Settle, encode_settle};
 use super::scan::{Found, Gap, Walk};
 use super::segment::{Segment, Stage};
 use super::sidecar::{self, Note, Sidecar, What};
-use super::store::{NoRoom, Store, new_frame};
+use super::store::{NoRoom, Store};
 use crate::id::QueueId;
 
 /// Octets of log that one step walks over.
@@ -60,7 +61,9 @@ impl Store {
         }
         self.restock();
         self.leave_sparse_active();
-        let Some(chore) = self.chore.take().or_else(|| self.next_chore()) else { return false };
+        let Some(chore) = self.chore.take().or_else(|| self.next_chore()) else {
+            return false;
+        };
         match self.step(chore) {
             Ok(rest) => {
                 self.chore = rest;
@@ -77,8 +80,12 @@ impl Store {
     pub(super) fn finish_chores(&mut self) {
         self.chore = None;
         let sealed = |s: &Segment| s.stage == Stage::Sealed && !s.sidecar && s.live > 0;
-        let left: Vec<u32> =
-            self.segments.values().filter(|s| sealed(s)).map(|s| s.home.generation).collect();
+        let left: Vec<u32> = self
+            .segments
+            .values()
+            .filter(|s| sealed(s))
+            .map(|s| s.home.generation)
+            .collect();
         for generation in left {
             let mut chore = self.note(generation);
             while let Some(next) = chore {
@@ -96,8 +103,12 @@ impl Store {
         if self.ready.len() < spare && self.recycle_one() {
             return true;
         }
-        let Some(generation) = self.needless(|_| true) else { return false };
-        let Some(home) = self.segments.get(&generation).map(|s| s.home) else { return false };
+        let Some(generation) = self.needless(|_| true) else {
+            return false;
+        };
+        let Some(home) = self.segments.get(&generation).map(|s| s.home) else {
+            return false;
+        };
         match self.folders.remove(home) {
             Ok(()) => {
                 self.forget(generation);
@@ -111,9 +122,13 @@ impl Store {
     pub(super) fn recycle_one(&mut self) -> bool {
         let len = self.settings.segment;
         let usable = |s: &Segment| s.stage == Stage::Sealed && s.len == len;
-        let Some(generation) = self.needless(usable) else { return false };
+        let Some(generation) = self.needless(usable) else {
+            return false;
+        };
         let home = self.new_home();
-        let Some(old) = self.segments.get(&generation) else { return false };
+        let Some(old) = self.segments.get(&generation) else {
+            return false;
+        };
         match self.folders.recycle(old, home) {
             Ok(segment) => {
                 self.forget(generation);
@@ -132,9 +147,8 @@ impl Store {
 
     fn needless(&self, usable: impl Fn(&Segment) -> bool) -> Option<u32> {
         let mut segments = self.segments.values();
-        let found = segments.find(|s| {
-            s.live == 0 && s.stage != Stage::Active && !s.stuck && usable(s)
-        })?;
+        let found =
+            segments.find(|s| s.live == 0 && s.stage != Stage::Active && !s.stuck && usable(s))?;
         Some(found.home.generation)
     }
 
@@ -142,10 +156,16 @@ impl Store {
     fn forget(&mut self, generation: u32) {
         self.shared.lock().logs.remove(&generation);
         self.leaving.remove(&generation);
-        if self.chore.as_ref().is_some_and(|chore| chore.generation == generation) {
+        if self
+            .chore
+            .as_ref()
+            .is_some_and(|chore| chore.generation == generation)
+        {
             self.chore = None;
         }
-        let Some(segment) = self.segments.remove(&generation) else { return };
+        let Some(segment) = self.segments.remove(&generation) else {
+            return;
+        };
         for (holder, octets) in segment.pins {
             let octets = i64::try_from(octets).unwrap_or(i64::MAX);
             self.enter_book(Book::Live(holder, -octets));
@@ -165,16 +185,25 @@ impl Store {
     /// What to do next: empty a failed segment, empty the one that holds least, write a sidecar.
     fn next_chore(&mut self) -> Option<Chore> {
         let free = |s: &&Segment| s.stage != Stage::Active && !s.stuck && s.live > 0;
-        let mut leaving = self.leaving.iter().filter_map(|generation| self.segments.get(generation));
+        let mut leaving = self
+            .leaving
+            .iter()
+            .filter_map(|generation| self.segments.get(generation));
         let sparse = self.segments.values().filter(|s| s.live < s.len / 4);
         let victim = leaving.find(free);
         if let Some(victim) = victim.or_else(|| sparse.filter(free).min_by_key(|s| s.live)) {
             let generation = victim.home.generation;
             self.leaving.insert(generation);
-            return Some(Chore { generation, at: 0, task: Task::Empty });
+            return Some(Chore {
+                generation,
+                at: 0,
+                task: Task::Empty,
+            });
         }
-        let mut bare =
-            self.segments.values().filter(|s| s.stage == Stage::Sealed && !s.sidecar && !s.stuck);
+        let mut bare = self
+            .segments
+            .values()
+            .filter(|s| s.stage == Stage::Sealed && !s.sidecar && !s.stuck);
         let oldest = bare.next()?.home.generation;
         if bare.count() < WITHOUT_SIDECAR {
             return None;
@@ -184,12 +213,18 @@ impl Store {
 
     fn note(&self, generation: u32) -> Option<Chore> {
         let home = self.segments.get(&generation)?.home;
-        Some(Chore { generation, at: 0, task: Task::Note(Some(Sidecar::new(home))) })
+        Some(Chore {
+            generation,
+            at: 0,
+            task: Task::Note(Some(Sidecar::new(home))),
+        })
     }
 
     /// Walks a step further; gives the chore back while there is more.
     fn step(&mut self, mut chore: Chore) -> Result<Option<Chore>, Fault> {
-        let Some(segment) = self.segments.get(&chore.generation) else { return Ok(None) };
+        let Some(segment) = self.segments.get(&chore.generation) else {
+            return Ok(None);
+        };
         // What stands behind the end of a failed segment is void.
         let (home, file, end) = (segment.home, segment.file.clone(), segment.end);
         let path = self.folders.log_path(home);
@@ -239,7 +274,9 @@ impl Store {
     }
 
     fn end_chore(&mut self, chore: Chore) -> Result<(), Fault> {
-        let Some(segment) = self.segments.get_mut(&chore.generation) else { return Ok(()) };
+        let Some(segment) = self.segments.get_mut(&chore.generation) else {
+            return Ok(());
+        };
         match chore.task {
             Task::Note(sidecar) => {
                 segment.sidecar = true;
@@ -292,9 +329,14 @@ impl Store {
     fn lives(&self, place: Place, note: &Note<'_>) -> bool {
         let entry = self.shared.entry(note.id);
         match note.what {
-            What::Message { start, len, .. } => {
-                entry.is_some_and(|entry| entry.at == Spot { frame: place, start, len })
-            }
+            What::Message { start, len, .. } => entry.is_some_and(|entry| {
+                entry.at
+                    == Spot {
+                        frame: place,
+                        start,
+                        len,
+                    }
+            }),
             What::Settle(own) => {
                 let goes_on = entry.is_some_and(|e| e.settled().iter().any(|s| s.frame == place));
                 let settle = Settle::parse(own).ok();
@@ -325,7 +367,11 @@ impl Store {
             let entry = self.entry(note.id, batch);
             match note.what {
                 What::Message { start, len, .. } => {
-                    let at = Spot { frame: place, start, len };
+                    let at = Spot {
+                        frame: place,
+                        start,
+                        len,
+                    };
                     let range = size(start)..size(start).saturating_add(size(len));
                     if let (Some(entry), Some(octets)) =
                         (entry.filter(|entry| entry.at == at), payload.get(range))
@@ -364,18 +410,42 @@ impl Store {
                 Body::Large(large::open(&self.folders, reference).ok()?)
             }
         };
-        new_frame(&NewMessage { envelope, prelude, body }).ok()
+        new_frame(&NewMessage {
+            envelope,
+            prelude,
+            body,
+        })
+        .ok()
     }
 
     /// All progress of a message that stands elsewhere, as one settle frame.
     fn merged(&self, id: QueueId, entry: Entry) -> Option<Draft> {
-        let updates: Vec<_> = self.reader().progress(id, &entry).ok()?.into_iter().collect();
+        let updates: Vec<_> = self
+            .reader()
+            .progress(id, &entry)
+            .ok()?
+            .into_iter()
+            .collect();
         let parts = encode_settle(&updates, &[], &[]);
-        let frame = Frame { kind: kind::SETTLE, id, parts };
+        let frame = Frame {
+            kind: kind::SETTLE,
+            id,
+            parts,
+        };
         let len = u32::try_from(frame.payload_len()).ok()?;
         let (open, ended, reports) = (entry.open, Vec::new(), Vec::new());
-        let settling = Settling { id, len, open, ended, merged: true, reports };
-        Some(Draft { frame, meaning: Meaning::Settle(settling) })
+        let settling = Settling {
+            id,
+            len,
+            open,
+            ended,
+            merged: true,
+            reports,
+        };
+        Some(Draft {
+            frame,
+            meaning: Meaning::Settle(settling),
+        })
     }
 
     /// A message's end, as long as a segment holds what it ended.
@@ -384,9 +454,16 @@ impl Store {
         if closes.is_empty() {
             return None;
         }
-        let frame = Frame { kind: kind::SETTLE, id, parts: encode_settle(&[], &closes, &[]) };
+        let frame = Frame {
+            kind: kind::SETTLE,
+            id,
+            parts: encode_settle(&[], &closes, &[]),
+        };
         let from = Some((place.segment, u32::try_from(own.len()).unwrap_or(u32::MAX)));
-        Some(Draft { frame, meaning: Meaning::Keep { closes, from } })
+        Some(Draft {
+            frame,
+            meaning: Meaning::Keep { closes, from },
+        })
     }
 }
 

@@ -90,7 +90,10 @@ impl Shared {
 
 impl Place {
     pub(super) fn new(segment: u32, offset: u64) -> Self {
-        Place { segment, eighth: u32::try_from(offset / 8).unwrap_or(u32::MAX) }
+        Place {
+            segment,
+            eighth: u32::try_from(offset / 8).unwrap_or(u32::MAX),
+        }
     }
 
     pub(super) fn offset(self) -> u64 {

@@ -47,7 +47,9 @@ impl LargeBody {
 
 impl fmt::Debug for LargeBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LargeBody").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("LargeBody")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,14 +67,29 @@ impl LargeWriter {
         let mut name = [0; 16];
         random.fill(&mut name);
         let path = path(folders, &name);
-        let file = folders.disk.open(&path, Open::CreateNew).map_err(|e| error(&e))?.into();
-        let reference = Reference { name, len: 0, crc: 0 };
-        Ok(LargeWriter { folders: folders.clone(), reference, file, kept: false })
+        let file = folders
+            .disk
+            .open(&path, Open::CreateNew)
+            .map_err(|e| error(&e))?
+            .into();
+        let reference = Reference {
+            name,
+            len: 0,
+            crc: 0,
+        };
+        Ok(LargeWriter {
+            folders: folders.clone(),
+            reference,
+            file,
+            kept: false,
+        })
     }
 
     /// Adds octets.
     pub(super) fn write(&mut self, octets: &[u8]) -> Result<(), WriteError> {
-        let written = self.file.write_at(self.reference.len, &[IoSlice::new(octets)]);
+        let written = self
+            .file
+            .write_at(self.reference.len, &[IoSlice::new(octets)]);
         written.map_err(|e| error(&e))?;
         self.reference.len += u64::try_from(octets.len()).unwrap_or(0);
         self.reference.crc = crc32c::crc32c_append(self.reference.crc, octets);
@@ -84,7 +101,10 @@ impl LargeWriter {
         self.file.sync().map_err(|e| error(&e))?;
         let folder = self.folders.disk.sync_dir(&self.folders.large);
         folder.map_err(|e| error(&e))?;
-        Ok(LargeBody { reference: self.reference, file: self.file.clone() })
+        Ok(LargeBody {
+            reference: self.reference,
+            file: self.file.clone(),
+        })
     }
 
     /// Lets the file stay: a message names it.
@@ -112,9 +132,15 @@ pub(super) fn open(folders: &Folders, reference: Reference) -> Result<LargeBody,
     let path = path(folders, &reference.name);
     let opened = folders.disk.open(&path, Open::Read).and_then(|file| {
         if file.len()? == reference.len {
-            Ok(LargeBody { reference, file: file.into() })
+            Ok(LargeBody {
+                reference,
+                file: file.into(),
+            })
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "the file has another length"))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the file has another length",
+            ))
         }
     });
     opened.map_err(|e| Fault::new("opening the large body", &path, e))

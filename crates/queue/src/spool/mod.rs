@@ -17,6 +17,7 @@ mod budget;
 mod change;
 mod content;
 mod draft;
+mod encode;
 mod fault;
 mod frame;
 pub(crate) mod handle;

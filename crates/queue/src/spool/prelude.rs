@@ -52,6 +52,9 @@ impl Prelude {
     /// Only trace fields.
     #[must_use]
     pub fn trace(fields: Vec<u8>) -> Self {
-        Prelude { trace: fields, ..Prelude::default() }
+        Prelude {
+            trace: fields,
+            ..Prelude::default()
+        }
     }
 }

@@ -31,7 +31,9 @@ pub struct Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("messages", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("messages", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,9 +110,7 @@ impl Reader {
         let prelude = section.prelude().map_err(bad)?;
         let source = match section.body {
             SectionBody::Inline(body) => Source::Memory(octets.slice_ref(body)),
-            SectionBody::Large(reference) => {
-                Source::File(large::open(&self.folders, reference)?)
-            }
+            SectionBody::Large(reference) => Source::File(large::open(&self.folders, reference)?),
         };
         Ok(Stored::new(Arc::new(envelope), Arc::new(prelude), source))
     }
@@ -163,13 +163,24 @@ impl Reader {
     }
 
     fn bad(&self, place: Place, e: DecodeError) -> Fault {
-        let what = format!("the frame at {} of segment {} is damaged: {e}", place.offset(), place.segment);
+        let what = format!(
+            "the frame at {} of segment {} is damaged: {e}",
+            place.offset(),
+            place.segment
+        );
         self.fault(place, io::Error::new(io::ErrorKind::InvalidData, what))
     }
 
     fn fault(&self, place: Place, e: io::Error) -> Fault {
-        let path = self.shared.log(place.segment).map(|log| self.folders.log_path(log.home));
-        Fault::new("reading the segment", path.as_ref().unwrap_or(&self.folders.log), e)
+        let path = self
+            .shared
+            .log(place.segment)
+            .map(|log| self.folders.log_path(log.home));
+        Fault::new(
+            "reading the segment",
+            path.as_ref().unwrap_or(&self.folders.log),
+            e,
+        )
     }
 }
 

@@ -86,7 +86,16 @@ pub(super) fn encode_message(new: &NewMessage) -> [Bytes; 2] {
     head.extend(len(envelope.len()));
     head.extend(len(prelude.len()));
     head.extend(new.body.len().to_le_bytes());
-    head.extend([if matches!(new.body, Body::Inline(_)) { INLINE } else { LARGE }, 0, 0, 0]);
+    head.extend([
+        if matches!(new.body, Body::Inline(_)) {
+            INLINE
+        } else {
+            LARGE
+        },
+        0,
+        0,
+        0,
+    ]);
     head.extend_from_slice(&envelope);
     head.extend_from_slice(&prelude);
     let body = match &new.body {
@@ -111,7 +120,9 @@ impl<'a> Section<'a> {
         let (envelope_len, rest) = octets.split_first_chunk::<4>()?;
         let (prelude_len, rest) = rest.split_first_chunk::<4>()?;
         let (body_len, rest) = rest.split_first_chunk::<8>()?;
-        let ([kind, 0, 0, 0], rest) = rest.split_first_chunk::<4>()? else { return None };
+        let ([kind, 0, 0, 0], rest) = rest.split_first_chunk::<4>()? else {
+            return None;
+        };
         let size = |len: &[u8; 4]| usize::try_from(u32::from_le_bytes(*len)).ok();
         let (envelope, rest) = rest.split_at_checked(size(envelope_len)?)?;
         let (prelude, rest) = rest.split_at_checked(size(prelude_len)?)?;
@@ -121,12 +132,20 @@ impl<'a> Section<'a> {
             LARGE => {
                 let (name, rest) = rest.split_first_chunk::<16>()?;
                 let (crc, _) = rest.split_first_chunk::<4>()?;
-                let reference = Reference { name: *name, len, crc: u32::from_le_bytes(*crc) };
+                let reference = Reference {
+                    name: *name,
+                    len,
+                    crc: u32::from_le_bytes(*crc),
+                };
                 Some(SectionBody::Large(reference))
             }
             _ => None,
         }?;
-        Some(Section { envelope, prelude, body })
+        Some(Section {
+            envelope,
+            prelude,
+            body,
+        })
     }
 
     /// The file that holds the body, if it is not inline.
@@ -167,7 +186,11 @@ pub(super) fn encode_settle(
     }
     let fields = w.into_bytes();
     let mut head = Vec::with_capacity(fields.len() + 4);
-    head.extend(u32::try_from(fields.len()).unwrap_or(u32::MAX).to_le_bytes());
+    head.extend(
+        u32::try_from(fields.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
     head.extend(fields);
     let mut parts = vec![Bytes::from(head)];
     for report in reports {
@@ -185,7 +208,9 @@ impl<'a> Settle<'a> {
     /// Reads a settle frame's payload.
     pub(super) fn parse(payload: &'a [u8]) -> Result<Settle<'a>, DecodeError> {
         let whole = payload.len();
-        let (len, rest) = payload.split_first_chunk::<4>().ok_or(DecodeError::Malformed)?;
+        let (len, rest) = payload
+            .split_first_chunk::<4>()
+            .ok_or(DecodeError::Malformed)?;
         let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
         let (head, mut rest) = rest.split_at_checked(len).ok_or(DecodeError::Malformed)?;
         let mut settle = Settle {
@@ -201,7 +226,9 @@ impl<'a> Settle<'a> {
                     let mut value = Fields::new(value);
                     let index = value.varint().and_then(|n| u32::try_from(n).ok());
                     let progress = Progress::decode(value.rest())?;
-                    settle.updates.push((index.ok_or(DecodeError::Malformed)?, progress));
+                    settle
+                        .updates
+                        .push((index.ok_or(DecodeError::Malformed)?, progress));
                 }
                 (settlement::ENDED, value) => {
                     let generation = number(value).and_then(|n| u32::try_from(n).ok());
@@ -233,7 +260,10 @@ impl Abort {
             let (generation, rest) = payload.split_first_chunk::<4>()?;
             let (from, _) = rest.split_first_chunk::<8>()?;
             let generation = u32::from_le_bytes(*generation);
-            Some(Abort { generation, from: u64::from_le_bytes(*from) })
+            Some(Abort {
+                generation,
+                from: u64::from_le_bytes(*from),
+            })
         };
         parse().ok_or(DecodeError::Malformed)
     }
@@ -247,7 +277,10 @@ impl Prelude {
             Edit::Replace { name, field, .. } => name.len() + field.len(),
             Edit::Delete { name, .. } => name.len(),
         });
-        let body = self.body.as_ref().is_none_or(|body| body.len() <= INLINE_MAX);
+        let body = self
+            .body
+            .as_ref()
+            .is_none_or(|body| body.len() <= INLINE_MAX);
         body && self.trace.len() + edits.sum::<usize>() <= PRELUDE_MAX
     }
 }
@@ -285,7 +318,8 @@ fn decode_prelude(octets: &[u8]) -> Result<Prelude, DecodeError> {
             (prelude::TRACE, value) => p.trace.extend_from_slice(value),
             (prelude::BODY, value) => p.body = Some(Bytes::copy_from_slice(value)),
             (tag @ (prelude::INSERT | prelude::REPLACE | prelude::DELETE), value) => {
-                p.edits.push(edit(tag, value).ok_or(DecodeError::Malformed)?);
+                p.edits
+                    .push(edit(tag, value).ok_or(DecodeError::Malformed)?);
             }
             (tag, _) if critical(tag) => return Err(DecodeError::UnknownCritical(tag)),
             _ => {}

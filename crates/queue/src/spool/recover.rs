@@ -35,8 +35,18 @@ struct Item {
 }
 
 enum Act {
-    Enter { start: u32, len: u32, open: Open, waiting: Waiting, large: Option<Box<Reference>> },
-    Settle { len: u32, updates: Vec<(u32, Progress)>, ended: Vec<u32> },
+    Enter {
+        start: u32,
+        len: u32,
+        open: Open,
+        waiting: Waiting,
+        large: Option<Box<Reference>>,
+    },
+    Settle {
+        len: u32,
+        updates: Vec<(u32, Progress)>,
+        ended: Vec<u32>,
+    },
     Abort(Abort, u32),
 }
 
@@ -114,7 +124,12 @@ impl Recovering<'_> {
     fn load(&mut self, home: Home) -> Result<Vec<Item>, Fault> {
         let path = self.store.folders.log_path(home);
         let fault = |e| Fault::new("reading the segment", &path, e);
-        let opened = self.store.folders.disk.open(&path, How::ReadWrite).map_err(fault)?;
+        let opened = self
+            .store
+            .folders
+            .disk
+            .open(&path, How::ReadWrite)
+            .map_err(fault)?;
         let file: Arc<dyn File> = opened.into();
         if !readable(&*file).map_err(fault)? {
             let e = io::Error::new(io::ErrorKind::Unsupported, "a newer version wrote it");
@@ -163,7 +178,15 @@ impl Recovering<'_> {
                         notes.and_then(|n| n.iter().map(|note| self.item(note)).collect());
                     match known {
                         Some(known) => items.extend(known),
-                        None => self.set_aside(home, file, Gap { from: offset, to: end }, false)?,
+                        None => self.set_aside(
+                            home,
+                            file,
+                            Gap {
+                                from: offset,
+                                to: end,
+                            },
+                            false,
+                        )?,
                     }
                 }
             }
@@ -176,22 +199,41 @@ impl Recovering<'_> {
 
     fn item(&mut self, note: &Note<'_>) -> Option<Item> {
         let act = match note.what {
-            What::Message { start, len, envelope, large } => {
+            What::Message {
+                start,
+                len,
+                envelope,
+                large,
+            } => {
                 let envelope = Envelope::decode(note.id, envelope).ok()?;
                 let open = Open::of(&envelope);
                 let waiting = self.waiting_of(&envelope);
-                Act::Enter { start, len, open, waiting, large: large.map(Box::new) }
+                Act::Enter {
+                    start,
+                    len,
+                    open,
+                    waiting,
+                    large: large.map(Box::new),
+                }
             }
             What::Settle(own) => {
                 let settle = Settle::parse(own).ok()?;
-                Act::Settle { len: settle.own_len, updates: settle.updates, ended: settle.ended }
+                Act::Settle {
+                    len: settle.own_len,
+                    updates: settle.updates,
+                    ended: settle.ended,
+                }
             }
             What::Abort(payload) => {
                 let len = u32::try_from(payload.len()).ok()?;
                 Act::Abort(Abort::parse(payload).ok()?, len)
             }
         };
-        Some(Item { offset: note.offset, id: note.id, act })
+        Some(Item {
+            offset: note.offset,
+            id: note.id,
+            act,
+        })
     }
 
     fn waiting_of(&mut self, envelope: &Envelope) -> Waiting {
@@ -237,7 +279,9 @@ impl Recovering<'_> {
             if let Err(e) = segment.file.sync() {
                 segment.stage = Stage::Failed;
                 self.store.leaving.insert(segment.home.generation);
-                self.recovery.faults.push(Fault::new("syncing", &path(segment), e));
+                self.recovery
+                    .faults
+                    .push(Fault::new("syncing", &path(segment), e));
             }
         }
     }
@@ -245,16 +289,31 @@ impl Recovering<'_> {
     fn apply(&mut self, generation: u32, item: Item) {
         let frame = Place::new(generation, item.offset);
         match item.act {
-            Act::Enter { start, len, open, waiting, large } => {
+            Act::Enter {
+                start,
+                len,
+                open,
+                waiting,
+                large,
+            } => {
                 let at = Spot { frame, start, len };
-                let entry = Entry { at, open, settled: None, large };
+                let entry = Entry {
+                    at,
+                    open,
+                    settled: None,
+                    large,
+                };
                 let moved = self.store.shared.lock().entries.insert(item.id, entry);
                 if let Some(old) = moved.filter(|old| old.at.frame.segment != generation) {
                     self.store.leaving.insert(old.at.frame.segment);
                 }
                 self.waiting.insert(item.id, waiting);
             }
-            Act::Settle { len, updates, ended } => {
+            Act::Settle {
+                len,
+                updates,
+                ended,
+            } => {
                 let mut index = self.store.shared.lock();
                 let entry = index.entries.get_mut(&item.id);
                 if let Some((entry, waiting)) = entry.zip(self.waiting.get_mut(&item.id)) {
@@ -286,7 +345,9 @@ impl Recovering<'_> {
         let mut lost = Vec::new();
         let mut index = self.store.shared.lock();
         for (id, entry) in &index.entries {
-            let Some(reference) = &entry.large else { continue };
+            let Some(reference) = &entry.large else {
+                continue;
+            };
             let name = large::file_name(&reference.name);
             if there.get(name.as_str()) != Some(&reference.len) {
                 lost.push((*id, name.clone()));
@@ -324,7 +385,11 @@ impl Recovering<'_> {
             for on in closes {
                 if on != holder && self.store.segments.contains_key(&on) {
                     books.push(Book::Live(holder, cost(len)));
-                    books.push(Book::Pin { on, holder, octets: cost(len) });
+                    books.push(Book::Pin {
+                        on,
+                        holder,
+                        octets: cost(len),
+                    });
                 }
             }
         }
@@ -343,7 +408,10 @@ impl Recovering<'_> {
         torn: bool,
     ) -> io::Result<()> {
         let folders = &self.store.folders;
-        let name = format!("{:08x}-{:016x}-{:x}.frame", home.generation, home.mark, gap.from);
+        let name = format!(
+            "{:08x}-{:016x}-{:x}.frame",
+            home.generation, home.mark, gap.from
+        );
         let path = folders.damaged.join(name);
         if folders.disk.open(&path, How::Read).is_ok() {
             return Ok(());
@@ -351,10 +419,15 @@ impl Recovering<'_> {
         if torn {
             self.recovery.torn += 1;
         } else {
-            let what = format!("octets {} to {} are damaged, or of a newer version", gap.from, gap.to);
+            let what = format!(
+                "octets {} to {} are damaged, or of a newer version",
+                gap.from, gap.to
+            );
             let e = io::Error::new(io::ErrorKind::InvalidData, what);
             let segment = folders.log_path(home);
-            self.recovery.faults.push(Fault::new("reading the segment", &segment, e));
+            self.recovery
+                .faults
+                .push(Fault::new("reading the segment", &segment, e));
         }
         let kept = folders.disk.list(&folders.damaged)?;
         if kept.len() >= DAMAGED_MAX {
@@ -369,7 +442,9 @@ impl Recovering<'_> {
             && !torn
         {
             // A full disk must not keep the queue from starting.
-            self.recovery.faults.push(Fault::new("setting aside", &path, e));
+            self.recovery
+                .faults
+                .push(Fault::new("setting aside", &path, e));
         }
         Ok(())
     }
@@ -377,10 +452,7 @@ impl Recovering<'_> {
 
 impl Waiting {
     /// What a schedule needs of an envelope; `name` makes the scheduling key.
-    pub(super) fn of(
-        envelope: &Envelope,
-        name: &mut dyn FnMut(&Recipient) -> Arc<str>,
-    ) -> Waiting {
+    pub(super) fn of(envelope: &Envelope, name: &mut dyn FnMut(&Recipient) -> Arc<str>) -> Waiting {
         let recipients = envelope.open().map(|(index, recipient)| {
             let progress = &recipient.progress;
             WaitingRecipient {
@@ -420,7 +492,10 @@ fn copy_range(from: &dyn File, to: &dyn File, gap: Gap) -> io::Result<()> {
         if n == 0 {
             break;
         }
-        to.write_at(at - gap.from, &[IoSlice::new(chunk.get(..n).unwrap_or_default())])?;
+        to.write_at(
+            at - gap.from,
+            &[IoSlice::new(chunk.get(..n).unwrap_or_default())],
+        )?;
         at += n as u64;
     }
     Ok(())

@@ -48,7 +48,15 @@ impl Walk {
         let end = file.len()?;
         let at = from.max(FIRST);
         let (window, window_at, group) = (Vec::new(), 0, FIRST);
-        Ok(Walk { home, file, at, end, window, window_at, group })
+        Ok(Walk {
+            home,
+            file,
+            at,
+            end,
+            window,
+            window_at,
+            group,
+        })
     }
 
     /// Where it stands: behind the last frame or gap.
@@ -76,10 +84,13 @@ impl Walk {
     /// The header of a whole and undamaged frame at `at`.
     fn frame_at(&mut self, at: u64) -> io::Result<Option<Header>> {
         let home = self.home;
-        let Some(header) = Header::parse(home, self.view(at, HEADER)?) else { return Ok(None) };
+        let Some(header) = Header::parse(home, self.view(at, HEADER)?) else {
+            return Ok(None);
+        };
         // The padding may be cut off.
         let payload_at = at + HEADER as u64;
-        if payload_at.saturating_add(header.len.into()) > self.end || size(header.len) > PAYLOAD_MAX {
+        if payload_at.saturating_add(header.len.into()) > self.end || size(header.len) > PAYLOAD_MAX
+        {
             return Ok(None);
         }
         let payload = self.view(payload_at, size(header.len))?;
@@ -93,7 +104,10 @@ impl Walk {
         while let Some(candidate) = self.mark_at_or_after(at)? {
             if candidate > from && self.frame_at(candidate)?.is_some() {
                 self.at = candidate;
-                return Ok(Some(Gap { from, to: candidate }));
+                return Ok(Some(Gap {
+                    from,
+                    to: candidate,
+                }));
             }
             seen = Some(candidate);
             at = candidate + ALIGN as u64;
@@ -103,7 +117,10 @@ impl Walk {
         let home = self.home;
         let header = Header::parse(home, self.view(last, HEADER)?);
         let len = header.map_or(HEADER as u64, |h| h.frame_len().min(PAYLOAD_MAX as u64));
-        Ok(Some(Gap { from, to: last.saturating_add(len).min(self.end) }))
+        Ok(Some(Gap {
+            from,
+            to: last.saturating_add(len).min(self.end),
+        }))
     }
 
     /// The next place at which the mark stands.

@@ -134,7 +134,9 @@ impl Folders {
     }
 
     pub(super) fn sync_dir(&self, path: &Path) -> Result<(), Fault> {
-        self.disk.sync_dir(path).map_err(|e| Fault::new("syncing the folder", path, e))
+        self.disk
+            .sync_dir(path)
+            .map_err(|e| Fault::new("syncing the folder", path, e))
     }
 
     /// Makes a new, empty segment of `len` octets, durably.
@@ -209,7 +211,10 @@ pub(super) fn readable(file: &dyn File) -> io::Result<bool> {
     }
     let (covered, crc) = header.split_at(HEADER - 4);
     let whole = covered.starts_with(MAGIC) && crc32c::crc32c(covered).to_le_bytes() == crc;
-    let version = covered.get(8..12).and_then(|v| v.try_into().ok()).map(u32::from_le_bytes);
+    let version = covered
+        .get(8..12)
+        .and_then(|v| v.try_into().ok())
+        .map(u32::from_le_bytes);
     Ok(!whole || version <= Some(VERSION))
 }
 

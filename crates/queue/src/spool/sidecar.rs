@@ -35,7 +35,12 @@ pub(super) struct Note<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum What<'a> {
     /// A message: where its section stands in the payload, its envelope, its large body.
-    Message { start: u32, len: u32, envelope: &'a [u8], large: Option<Reference> },
+    Message {
+        start: u32,
+        len: u32,
+        envelope: &'a [u8],
+        large: Option<Reference>,
+    },
     /// A settle frame without its reports.
     Settle(&'a [u8]),
     /// An abort frame.
@@ -70,7 +75,12 @@ pub(super) fn notes<'a>(
 fn message(start: u32, section: &[u8]) -> Result<What<'_>, DecodeError> {
     let len = u32::try_from(section.len()).map_err(|_| DecodeError::Malformed)?;
     let section = Section::parse(section)?;
-    Ok(What::Message { start, len, envelope: section.envelope, large: section.reference() })
+    Ok(What::Message {
+        start,
+        len,
+        envelope: section.envelope,
+        large: section.reference(),
+    })
 }
 
 /// A sidecar being made.
@@ -93,7 +103,10 @@ impl Sidecar {
         self.0.push(number);
         self.0.extend(note.offset.to_le_bytes());
         self.0.extend(note.id.to_bytes());
-        if let What::Message { start, len, large, .. } = note.what {
+        if let What::Message {
+            start, len, large, ..
+        } = note.what
+        {
             self.0.extend(start.to_le_bytes());
             self.0.extend(len.to_le_bytes());
             self.0.push(u8::from(large.is_some()));
@@ -103,7 +116,11 @@ impl Sidecar {
                 self.0.extend(large.crc.to_le_bytes());
             }
         }
-        self.0.extend(u32::try_from(octets.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.0.extend(
+            u32::try_from(octets.len())
+                .unwrap_or(u32::MAX)
+                .to_le_bytes(),
+        );
         self.0.extend_from_slice(octets);
     }
 
@@ -154,7 +171,10 @@ fn parse_note<'a>(rest: &mut &'a [u8]) -> Option<Note<'a>> {
     let id = QueueId::from_bytes(take(rest)?);
     let mut place = None;
     if number == kind::COMMIT {
-        let (start, len) = (u32::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
+        let (start, len) = (
+            u32::from_le_bytes(take(rest)?),
+            u32::from_le_bytes(take(rest)?),
+        );
         let large = match take(rest)? {
             [0] => None,
             _ => Some(Reference {
@@ -169,7 +189,12 @@ fn parse_note<'a>(rest: &mut &'a [u8]) -> Option<Note<'a>> {
     let (octets, after) = rest.split_at_checked(size)?;
     *rest = after;
     let what = match (number, place) {
-        (_, Some((start, len, large))) => What::Message { start, len, envelope: octets, large },
+        (_, Some((start, len, large))) => What::Message {
+            start,
+            len,
+            envelope: octets,
+            large,
+        },
         (kind::SETTLE, None) => What::Settle(octets),
         (kind::ABORT, None) => What::Abort(octets),
         _ => return None,

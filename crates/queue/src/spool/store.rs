@@ -10,22 +10,22 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use posthaste_world::disk::Lock;
 use posthaste_world::{Disk, Random};
 
-use super::batch::{Arrival, Batch, Book, Draft, Frame, Meaning, Settling};
+use super::batch::{Batch, Book, Draft, Frame, Meaning, Settling};
 use super::change::{Change, NewMessage, Settlement};
 use super::content::Stored;
+use super::encode::{lay_out, merge, new_frame, within};
 use super::fault::{Fault, ReadError, WriteError};
 use super::frame::{ALIGN, FIRST, HEADER, Header, Home, kind};
 use super::housekeep::Chore;
-use super::index::{Entry, Log, Open, Shared};
+use super::index::{Entry, Log, Shared};
 use super::large::{self, LargeBody, LargeWriter};
 use super::read::Reader;
-use super::record::{Abort, encode_message, encode_settle};
+use super::record::{Abort, encode_settle};
 use super::segment::{Folders, Segment, Stage};
-use super::{PAYLOAD_MAX, Recovery, Settings};
+use super::{Recovery, Settings};
 use crate::envelope::{Progress, Recipient};
 use crate::id::QueueId;
 
@@ -77,7 +77,10 @@ impl Store {
     ) -> Result<(Store, Recovery), Fault> {
         let folders = Folders::open(disk, dir)?;
         let path = folders.lock_path();
-        let lock = folders.disk.lock(&path).map_err(|e| Fault::new("locking the spool", &path, e))?;
+        let lock = folders
+            .disk
+            .lock(&path)
+            .map_err(|e| Fault::new("locking the spool", &path, e))?;
         let mut store = Store {
             folders,
             random,
@@ -211,12 +214,10 @@ impl Store {
     ///
     /// # Errors
     /// [`NoRoom`] in the active segment.
-    pub(super) fn append(
-        &self,
-        draft: Draft,
-        batch: &mut Option<Batch>,
-    ) -> Result<(), NoRoom> {
-        let Some(active) = self.active() else { return Err(NoRoom(Box::new(draft))) };
+    pub(super) fn append(&self, draft: Draft, batch: &mut Option<Batch>) -> Result<(), NoRoom> {
+        let Some(active) = self.active() else {
+            return Err(NoRoom(Box::new(draft)));
+        };
         let batch = batch.get_or_insert_with(|| Batch::new(active.home, active.end));
         if batch.end + draft.frame.len() > active.len {
             return Err(NoRoom(Box::new(draft)));
@@ -249,18 +250,36 @@ impl Store {
                 open.close(*index);
             }
         }
-        let ended = if open.is_empty() { self.closes(&entry) } else { Vec::new() };
+        let ended = if open.is_empty() {
+            self.closes(&entry)
+        } else {
+            Vec::new()
+        };
         let is_new = |report: &&NewMessage| self.entry(report.envelope.id, batch).is_none();
         let reports: Vec<_> = s.reports.iter().filter(is_new).collect();
-        let before = if open.is_empty() { None } else { self.to_merge(s.id, &entry, batch) };
+        let before = if open.is_empty() {
+            None
+        } else {
+            self.to_merge(s.id, &entry, batch)
+        };
         let merged = before.is_some();
         let updates = merge(before, &s.updates);
         let parts = encode_settle(&updates, &ended, &reports);
         let (len, reports) = lay_out(&parts, &reports)?;
-        let frame = Frame { kind: kind::SETTLE, id: s.id, parts };
+        let frame = Frame {
+            kind: kind::SETTLE,
+            id: s.id,
+            parts,
+        };
         within(&frame)?;
-        let meaning =
-            Meaning::Settle(Settling { id: s.id, len, open, ended, merged, reports });
+        let meaning = Meaning::Settle(Settling {
+            id: s.id,
+            len,
+            open,
+            ended,
+            merged,
+            reports,
+        });
         Ok(Draft { frame, meaning })
     }
 
@@ -342,7 +361,12 @@ impl Store {
             slices.extend(parts.map(|part| IoSlice::new(part)));
             let padding = frame.len() - frame.payload_len() - HEADER as u64;
             let padding = usize::try_from(padding).unwrap_or(0);
-            slices.extend(PADDING.get(..padding).filter(|p| !p.is_empty()).map(IoSlice::new));
+            slices.extend(
+                PADDING
+                    .get(..padding)
+                    .filter(|p| !p.is_empty())
+                    .map(IoSlice::new),
+            );
         }
         file.write_at(batch.start, &slices)?;
         file.sync()
@@ -393,7 +417,10 @@ impl Store {
             segment.stage = Stage::Failed;
         }
         self.leaving.insert(home.generation);
-        self.aborts.push(Abort { generation: home.generation, from });
+        self.aborts.push(Abort {
+            generation: home.generation,
+            from,
+        });
         self.active = None;
     }
 
@@ -421,7 +448,11 @@ impl Store {
                 Err(cause) => self.give_up(batch.home, batch.start, cause),
             }
         }
-        if self.aborts.is_empty() { Ok(()) } else { Err(WriteError::Failed) }
+        if self.aborts.is_empty() {
+            Ok(())
+        } else {
+            Err(WriteError::Failed)
+        }
     }
 
     /// Sees to an active segment with no abort outstanding.
@@ -443,8 +474,13 @@ impl Store {
             self.full |= is_commit;
             return Err(WriteError::Full);
         }
-        let Some(next) = self.ready.pop_front() else { return Err(WriteError::Full) };
-        if let Some(old) = self.active.and_then(|active| self.segments.get_mut(&active)) {
+        let Some(next) = self.ready.pop_front() else {
+            return Err(WriteError::Full);
+        };
+        if let Some(old) = self
+            .active
+            .and_then(|active| self.segments.get_mut(&active))
+        {
             old.stage = Stage::Sealed;
         }
         let generation = next.home.generation;
@@ -456,7 +492,9 @@ impl Store {
 
     /// On a full disk, leaves an active segment that holds little, so that its space is given back.
     pub(super) fn leave_sparse_active(&mut self) {
-        let sparse = self.active().is_some_and(|active| active.live < active.len / 4);
+        let sparse = self
+            .active()
+            .is_some_and(|active| active.live < active.len / 4);
         if self.full && sparse && !self.ready.is_empty() {
             // There is an empty segment, so this cannot fail.
             let _ = self.advance(false);
@@ -465,7 +503,10 @@ impl Store {
 
     /// Makes a segment known to readers and to the books.
     pub(super) fn admit(&mut self, segment: Segment) {
-        let log = Log { home: segment.home, file: segment.file.clone() };
+        let log = Log {
+            home: segment.home,
+            file: segment.file.clone(),
+        };
         self.shared.lock().logs.insert(segment.home.generation, log);
         self.segments.insert(segment.home.generation, segment);
     }
@@ -502,7 +543,10 @@ impl Store {
     pub(super) fn new_home(&mut self) -> Home {
         let generation = self.next_generation;
         self.next_generation = generation.saturating_add(1);
-        Home { generation, mark: self.random.next_u64() }
+        Home {
+            generation,
+            mark: self.random.next_u64(),
+        }
     }
 
     pub(super) fn active(&self) -> Option<&Segment> {
@@ -512,7 +556,10 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let books = self.segments.values().map(|s| (s.home.generation, s.stage, s.live));
+        let books = self
+            .segments
+            .values()
+            .map(|s| (s.home.generation, s.stage, s.live));
         f.debug_struct("Store")
             .field("segments", &books.collect::<Vec<_>>())
             .field("ready", &self.ready.len())
@@ -525,59 +572,3 @@ impl std::fmt::Debug for Store {
 pub(super) struct NoRoom(pub(super) Box<Draft>);
 
 const PADDING: [u8; ALIGN] = [0; ALIGN];
-
-/// A message as a commit frame.
-pub(super) fn new_frame(new: &NewMessage) -> Result<Draft, WriteError> {
-    let open = fitting(new)?;
-    let parts = encode_message(new).to_vec();
-    let frame = Frame { kind: kind::COMMIT, id: new.envelope.id, parts };
-    let len = within(&frame)?;
-    let arrival = arrival(new, open, 0, len);
-    Ok(Draft { frame, meaning: Meaning::Enter(arrival) })
-}
-
-fn arrival(new: &NewMessage, open: Open, start: u32, len: u32) -> Arrival {
-    Arrival { id: new.envelope.id, open, large: new.body.reference(), start, len }
-}
-
-/// The open recipients of a message that keeps all limits.
-fn fitting(new: &NewMessage) -> Result<Open, WriteError> {
-    let open = Open::of(&new.envelope);
-    let fits = new.envelope.fits() && new.prelude.fits() && new.body.fits();
-    if fits && !open.is_empty() { Ok(open) } else { Err(WriteError::TooLarge) }
-}
-
-/// The payload's octets, when they are not too many for a frame.
-fn within(frame: &Frame) -> Result<u32, WriteError> {
-    let len = frame.payload_len();
-    if len > PAYLOAD_MAX as u64 {
-        return Err(WriteError::TooLarge);
-    }
-    u32::try_from(len).map_err(|_| WriteError::TooLarge)
-}
-
-/// Earlier progress with the new laid over it.
-fn merge(
-    before: Option<BTreeMap<u32, Progress>>,
-    updates: &[(u32, Progress)],
-) -> Vec<(u32, Progress)> {
-    let Some(mut all) = before else { return updates.to_vec() };
-    all.extend(updates.iter().cloned());
-    all.into_iter().collect()
-}
-
-/// Where the reports stand in a settle frame: three parts each, behind the frame's own.
-fn lay_out(parts: &[Bytes], reports: &[&NewMessage]) -> Result<(u32, Vec<Arrival>), WriteError> {
-    let narrow = |n: usize| u32::try_from(n).map_err(|_| WriteError::TooLarge);
-    let (own, theirs) = parts.split_first().ok_or(WriteError::TooLarge)?;
-    let mut at = own.len();
-    let mut arrivals = Vec::with_capacity(reports.len());
-    for (report, parts) in reports.iter().zip(theirs.chunks_exact(3)) {
-        let [before, head, body] = parts else { continue };
-        let len = head.len() + body.len();
-        let start = at + before.len();
-        arrivals.push(arrival(report, fitting(report)?, narrow(start)?, narrow(len)?));
-        at = start + len;
-    }
-    Ok((narrow(own.len())?, arrivals))
-}

@@ -1,6 +1,10 @@
 //! A disk in memory that takes the door literally: what was not synced may be gone after a crash.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may stop"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -115,7 +119,11 @@ impl MemDisk {
     }
 
     pub fn used(&self) -> u64 {
-        self.state().names.values().map(|i| i.lock().unwrap().now.len() as u64).sum()
+        self.state()
+            .names
+            .values()
+            .map(|i| i.lock().unwrap().now.len() as u64)
+            .sum()
     }
 
     /// Changes a file's octets behind everybody's back.
@@ -128,7 +136,12 @@ impl MemDisk {
 
     pub fn files(&self, folder: &str) -> Vec<PathBuf> {
         let state = self.state();
-        state.names.keys().filter(|p| p.parent() == Some(Path::new(folder))).cloned().collect()
+        state
+            .names
+            .keys()
+            .filter(|p| p.parent() == Some(Path::new(folder)))
+            .cloned()
+            .collect()
     }
 
     pub fn octets(&self, path: &Path) -> Vec<u8> {
@@ -141,12 +154,21 @@ impl MemDisk {
         let mut names = BTreeMap::new();
         for (path, inode) in &state.names {
             let now = inode.lock().unwrap().now.clone();
-            let content = Content { durable: now.clone(), now, ..Content::default() };
+            let content = Content {
+                durable: now.clone(),
+                now,
+                ..Content::default()
+            };
             names.insert(path.clone(), Arc::new(Mutex::new(content)));
         }
         let folders = state.folders.clone();
         let durable_names = names.clone();
-        MemDisk(Arc::new(Mutex::new(State_ { names, durable_names, folders, ..State_::default() })))
+        MemDisk(Arc::new(Mutex::new(State_ {
+            names,
+            durable_names,
+            folders,
+            ..State_::default()
+        })))
     }
 }
 
@@ -172,7 +194,10 @@ impl Disk for MemDisk {
             (_, Some(inode)) => inode,
             (_, None) => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Box::new(MemFile { disk: self.clone(), inode }))
+        Ok(Box::new(MemFile {
+            disk: self.clone(),
+            inode,
+        }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
@@ -181,7 +206,11 @@ impl Disk for MemDisk {
         Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.state().names.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+        self.state()
+            .names
+            .remove(path)
+            .map(|_| ())
+            .ok_or(io::ErrorKind::NotFound.into())
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.state().folders.push(path.to_owned());
@@ -189,7 +218,11 @@ impl Disk for MemDisk {
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        let State_ { names, durable_names, .. } = &mut *state;
+        let State_ {
+            names,
+            durable_names,
+            ..
+        } = &mut *state;
         durable_names.retain(|p, _| p.parent() != Some(path));
         let within = names.iter().filter(|(p, _)| p.parent() == Some(path));
         durable_names.extend(within.map(|(p, i)| (p.clone(), i.clone())));
@@ -207,7 +240,10 @@ impl Disk for MemDisk {
             .collect())
     }
     fn space(&self, _: &Path) -> io::Result<Space> {
-        Ok(Space { free: 1 << 40, total: 1 << 40 })
+        Ok(Space {
+            free: 1 << 40,
+            total: 1 << 40,
+        })
     }
     fn lock(&self, _: &Path) -> io::Result<Box<dyn Lock>> {
         let mut state = self.state();
@@ -231,10 +267,18 @@ impl File for MemFile {
         let more = end.saturating_sub(self.inode.lock().unwrap().now.len() as u64);
         take_room(&mut state, more)?;
         let mut content = self.inode.lock().unwrap();
-        let kept = if fails { octets.len() / 2 } else { octets.len() };
+        let kept = if fails {
+            octets.len() / 2
+        } else {
+            octets.len()
+        };
         put(&mut content.now, position, &octets[..kept]);
         content.pending.push((position, octets[..kept].to_vec()));
-        if fails { Err(io::Error::other("injected write failure")) } else { Ok(()) }
+        if fails {
+            Err(io::Error::other("injected write failure"))
+        } else {
+            Ok(())
+        }
     }
     fn read_at(&self, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let content = self.inode.lock().unwrap();
@@ -274,9 +318,19 @@ impl File for MemFile {
 }
 
 fn take_room(state: &mut State_, more: u64) -> io::Result<()> {
-    let Some(room) = state.room else { return Ok(()) };
-    let used: u64 = state.names.values().map(|i| i.lock().unwrap().now.len() as u64).sum();
-    if more > 0 && used + more > room { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    let Some(room) = state.room else {
+        return Ok(());
+    };
+    let used: u64 = state
+        .names
+        .values()
+        .map(|i| i.lock().unwrap().now.len() as u64)
+        .sum();
+    if more > 0 && used + more > room {
+        Err(io::ErrorKind::StorageFull.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// A small generator (SplitMix64): the same seed gives the same run.
@@ -304,7 +358,10 @@ impl Random for Seeded {
 }
 
 pub fn settings(segment: u64) -> Settings {
-    Settings { segment, ..Settings::default() }
+    Settings {
+        segment,
+        ..Settings::default()
+    }
 }
 
 pub fn id(n: u64, random: &dyn Random) -> QueueId {
@@ -317,7 +374,11 @@ pub fn envelope(id: QueueId, recipients: usize) -> Envelope {
     let to = (0..recipients).map(|n| {
         Recipient::new(Mailbox::parse(&format!("r{n}@example.net"), Utf8::Refused).unwrap())
     });
-    Envelope { id, message, recipients: to.collect() }
+    Envelope {
+        id,
+        message,
+        recipients: to.collect(),
+    }
 }
 
 pub fn message(id: QueueId, recipients: usize, body: &[u8]) -> NewMessage {
@@ -333,15 +394,27 @@ pub fn commit(new: NewMessage) -> Change {
 }
 
 pub fn delivered() -> Progress {
-    Progress { state: State::Delivered, attempts: 1, ..Progress::default() }
+    Progress {
+        state: State::Delivered,
+        attempts: 1,
+        ..Progress::default()
+    }
 }
 
 pub fn deferred(attempts: u32) -> Progress {
-    Progress { attempts, not_before: Timestamp::from_secs(attempts.into()), ..Progress::default() }
+    Progress {
+        attempts,
+        not_before: Timestamp::from_secs(attempts.into()),
+        ..Progress::default()
+    }
 }
 
 pub fn settle(id: QueueId, updates: Vec<(u32, Progress)>, reports: Vec<NewMessage>) -> Change {
-    Change::Settle(Settlement { id, updates, reports })
+    Change::Settle(Settlement {
+        id,
+        updates,
+        reports,
+    })
 }
 
 pub fn key(recipient: &Recipient) -> String {
