@@ -9,6 +9,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use posthaste_smtp::client::{Closed, Event, RecipientOutcome, Session, Settings,
 use posthaste_smtp::client::{Transaction, Unsuitable};
 use posthaste_smtp::extension::Extensions;
 use posthaste_smtp::reply::Reply;
-use posthaste_world::{BoxStream, Timer, World};
+use posthaste_world::{BoxStream, Clock, Timer, World};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::parcel::Parcel;
@@ -62,6 +63,7 @@ pub struct Connection {
     session: Session,
     peer: Extensions,
     transactions: u32,
+    clock: Arc<dyn Clock>,
     used_at: Duration,
     /// Why the stream ended; nothing is read or written any more.
     broken: Option<String>,
@@ -101,6 +103,7 @@ impl Connection {
             session: Session::new(settings),
             peer: Extensions::default(),
             transactions: 0,
+            clock: world.clock.clone(),
             used_at: world.clock.elapsed(),
             broken: None,
         };
@@ -174,6 +177,7 @@ impl Connection {
                 Some(Event::SendBody) => self.send_body(parcel).await,
                 Some(Event::Finished(all)) => {
                     outcomes = all;
+                    self.used_at = self.clock.elapsed();
                     // A host that also closes says so in the same breath (421), and a session that
                     // can begin again has nothing more to say.
                     if self.session.can_begin() {

@@ -28,14 +28,17 @@ pub struct Parcel<'a> {
 }
 
 impl<'a> Parcel<'a> {
-    /// Takes the recipients of `work` that still belong to its destination. The others are moved:
+    /// Takes the recipients of `work` (ascending) that still belong to its destination. The others are moved:
     /// they are somebody else's work.
     #[must_use]
     pub fn pack(work: &Work, stored: &'a Stored, route: &Route) -> (Parcel<'a>, Attempted) {
         let envelope = stored.envelope();
         let mut attempted = Attempted::default();
         let mut recipients: Vec<(u32, &Recipient)> = Vec::new();
-        for (index, recipient) in envelope.open().filter(|(i, _)| work.recipients.contains(i)) {
+        for (index, recipient) in envelope
+            .open()
+            .filter(|(i, _)| work.recipients.binary_search(i).is_ok())
+        {
             let destination = route.destination(&recipient.address);
             let first = recipients
                 .first()

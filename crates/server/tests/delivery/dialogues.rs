@@ -87,6 +87,21 @@ async fn the_next_message_goes_over_the_same_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_in_steady_use_is_kept() {
+    let again = "C: MAIL\nC: RCPT\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nBODY\nS: 250 taken\n";
+    let script: &'static str = format!("{TAKES}\n{}", again.repeat(5)).leak();
+    let mut node = node(ONE, &[("192.0.2.1:25", &[script])]);
+    for _ in 0..5 {
+        assert_eq!(
+            node.send(&["x@d.test"], MESSAGE).await.outcomes[0].1.fate,
+            Fate::Relayed
+        );
+        node.world.clock.sleep(Duration::from_secs(4)).await;
+    }
+    assert_eq!(node.hosts.heard().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_and_a_new_one_made() {
     let mut node = node(ONE, &[("192.0.2.1:25", &[TAKES])]);
     node.send(&["x@d.test"], MESSAGE).await;
