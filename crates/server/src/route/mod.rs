@@ -32,6 +32,8 @@ pub struct NextHop {
     pub endpoint: Endpoint,
     /// What it speaks.
     pub dialect: Dialect,
+    /// Whether DNS named it, so that it may turn out to be this very server.
+    pub by_mx: bool,
 }
 
 /// The way of handing a message over.
@@ -135,11 +137,10 @@ impl Route {
     }
 
     /// Whether a server at `hop` that calls itself `name` is this very server, so that handing mail
-    /// to it would loop. Only another port than 25 can be a second server of the same name.
+    /// to it would loop. A server that the operator named may well share our name.
     #[must_use]
     pub fn is_ourselves(&self, hop: &NextHop, name: &str) -> bool {
-        let standard = matches!(&hop.endpoint, Endpoint::Tcp(a) if a.port() == SMTP_PORT);
-        standard && hop.dialect == Dialect::Smtp && self.mx.ourselves().is_name(name)
+        hop.by_mx && self.mx.ourselves().is_name(name)
     }
 
     /// The addresses of all named servers in their order. One that has none now does not hide the
@@ -153,6 +154,7 @@ impl Route {
                     host,
                     endpoint,
                     dialect,
+                    by_mx: false,
                 })),
                 Err(reply) => refusal = Some(reply),
             }

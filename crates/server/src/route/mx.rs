@@ -246,6 +246,7 @@ impl Mx {
             host: host.into(),
             endpoint: Endpoint::Tcp(SocketAddr::new(address.to_canonical(), self.port)),
             dialect: Dialect::Smtp,
+            by_mx: true,
         }
     }
 }

@@ -365,6 +365,19 @@ async fn a_host_that_greets_with_our_name_is_ourselves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_the_operator_named_may_share_our_name() {
+    let script =
+        "S: 220 hello\nC: EHLO\nS: 250 mx.ours.test\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok
+        C: DATA\nS: 354 go\nBODY\nS: 250 taken";
+    let hosts = Hosts::none();
+    hosts.add("10.0.0.1:25", &[script]);
+    let route = "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://10.0.0.1:25\"\n";
+    let mut node = Node::start(route, "", hosts);
+    let done = node.send(&["x@d.test"], MESSAGE).await;
+    assert_eq!(done.outcomes[0].1.fate, Fate::Relayed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_next_hop_dns_decides() {
     for (dns, fate, code, failed) in [
         ("mx d.test 0 .", Fate::Failed, "5.1.10", false),
