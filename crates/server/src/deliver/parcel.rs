@@ -28,8 +28,8 @@ pub struct Parcel<'a> {
 }
 
 impl<'a> Parcel<'a> {
-    /// Takes the recipients of `work` (ascending) that still belong to its destination. The others are moved:
-    /// they are somebody else's work.
+    /// Takes the recipients of `work` (ascending) that still belong to its destination. The others
+    /// are moved: they are somebody else's work.
     #[must_use]
     pub fn pack(work: &Work, stored: &'a Stored, route: &Route) -> (Parcel<'a>, Attempted) {
         let envelope = stored.envelope();
