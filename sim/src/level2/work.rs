@@ -331,6 +331,7 @@ impl World {
             let answer = match result {
                 Ok(()) => Answer::Promised,
                 Err(_) if self.disk.crashed() => Answer::Unknown,
+                Err(WriteError::InDoubt) => Answer::Unknown,
                 Err(why) => {
                     self.totals.refused += 1;
                     self.allowed(why)?;

@@ -294,6 +294,7 @@ impl Schedule {
                 self.turn.push_back(d);
             } else {
                 self.refresh(d);
+                self.forget(d);
             }
         }
         debug_assert_eq!(

@@ -3,7 +3,7 @@
 //! Nothing of it is applied before its sync; when that fails the batch is dropped, and the index is
 //! as it was. It does **not** touch the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -83,6 +83,8 @@ pub(super) struct Batch {
     /// Entries as they will be; `None` for one that ends.
     pub(super) entries: BTreeMap<QueueId, Option<Entry>>,
     pub(super) books: Vec<Book>,
+    /// Messages with a settlement that brings reports.
+    pub(super) reported: BTreeSet<QueueId>,
     /// Which changes of the group it holds.
     pub(super) slots: Vec<usize>,
 }
@@ -113,6 +115,7 @@ impl Batch {
             frames: Vec::new(),
             entries: BTreeMap::new(),
             books: Vec::new(),
+            reported: BTreeSet::new(),
             slots: Vec::new(),
         }
     }
@@ -159,6 +162,9 @@ impl Batch {
     }
 
     fn settle(&mut self, frame: Place, settling: Settling, before: Option<Entry>) {
+        if !settling.reports.is_empty() {
+            self.reported.insert(settling.id);
+        }
         for report in settling.reports {
             self.enter(frame, report);
         }

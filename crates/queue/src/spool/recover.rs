@@ -276,7 +276,9 @@ impl Recovering<'_> {
             if !scanned || segment.stage == Stage::Failed {
                 continue;
             }
-            if let Err(e) = segment.file.sync() {
+            // Written again: after a sync that failed before a kill, the next one saves nothing.
+            let again = write_again(&*segment.file, segment.end.min(segment.len));
+            if let Err(e) = again.and_then(|()| segment.file.sync()) {
                 segment.stage = Stage::Failed;
                 self.store.leaving.insert(segment.home.generation);
                 self.recovery
@@ -480,6 +482,24 @@ impl Waiting {
             r.noticed = progress.noticed;
         }
     }
+}
+
+/// Writes what stands between the first frame and `end` to where it stands.
+fn write_again(file: &dyn File, end: u64) -> io::Result<()> {
+    let mut chunk = vec![0; 1 << 20];
+    let mut at = FIRST;
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let len = left.min(chunk.len());
+        let n = file.read_at(at, chunk.get_mut(..len).unwrap_or_default())?;
+        let read = chunk.get(..n).unwrap_or_default();
+        if read.is_empty() {
+            break;
+        }
+        file.write_at(at, &[IoSlice::new(read)])?;
+        at += n as u64;
+    }
+    Ok(())
 }
 
 fn copy_range(from: &dyn File, to: &dyn File, gap: Gap) -> io::Result<()> {

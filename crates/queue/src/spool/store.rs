@@ -184,6 +184,13 @@ impl Store {
         results: &mut [Result<(), WriteError>],
     ) -> Result<(), WriteError> {
         let is_commit = matches!(change, Change::Commit(_));
+        // If the group is torn, an end must not survive the reports that an earlier frame owed.
+        if batch
+            .as_ref()
+            .is_some_and(|batch| batch.reported.contains(&change.id()))
+        {
+            self.flush(batch, results);
+        }
         // At most: write the batch, go on to the next segment, add.
         for _ in 0..3 {
             self.ensure_active(is_commit)?;
