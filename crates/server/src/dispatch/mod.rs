@@ -32,6 +32,9 @@ use unused::Unused;
 
 /// Notices and expiries taken at once.
 const NOTICES_MAX: usize = 100;
+/// Recipients of one message that are given up, or told to be late, at once: what they owe in reports
+/// must fit into one frame of the spool.
+const SETTLED_AT_ONCE: usize = 500;
 /// Longest sleep of the dispatcher; it also closes connections that nobody used again.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -280,6 +283,7 @@ impl Dispatch {
             .open()
             .filter(|(index, _)| work.recipients.contains(index));
         let late: Vec<_> = open
+            .take(SETTLED_AT_ONCE)
             .map(|(index, recipient)| (index, stages.reports.late(recipient, expires, reason)))
             .collect();
         let reports = stages.reports.due(&stored, &late).await;
@@ -306,14 +310,21 @@ impl Dispatch {
     /// # Errors
     /// The message is not there, is being attempted, or the disk fails.
     pub async fn bounce(&self, id: QueueId) -> Result<(), OperatorError> {
+        while self.bounce_some(id).await? {}
+        Ok(())
+    }
+
+    /// Gives some recipients up; whether there are more.
+    async fn bounce_some(&self, id: QueueId) -> Result<bool, OperatorError> {
         let hands = Hands::new(&self.queue, self.queue.claim(id)?);
         let Some(work) = hands.work() else {
-            return Ok(());
+            return Ok(false);
         };
         let stored = self.queue.read(id).await?;
         let stages = self.stages();
         let open = stored.envelope().open();
         let given_up: Vec<_> = open
+            .take(SETTLED_AT_ONCE)
             .map(|(index, _)| (index, Outcome::returned()))
             .collect();
         let reports = stages.reports.due(&stored, &given_up).await;
@@ -329,10 +340,10 @@ impl Dispatch {
         let next: Vec<_> = next.collect();
         self.record_outcomes(work, &stored, &given_up, &next);
         self.record_reports(id, &reports);
-        match hands.give() {
-            Some(work) => Ok(self.queue.settle(work, next, reports).await?),
-            None => Ok(()),
+        if let Some(work) = hands.give() {
+            self.queue.settle(work, next, reports).await?;
         }
+        Ok(given_up.len() < stored.envelope().open().count())
     }
 
     /// Says goodbye on connections, in the background.
