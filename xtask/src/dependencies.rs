@@ -21,6 +21,15 @@ const LICENCES: [&str; 11] = [
     "Unlicense",
     "Zlib",
 ];
+/// Packages that the program has in two versions, and why that is borne.
+const TWICE: [(&str, &str); 3] = [
+    ("jiff", "`domain` 0.12 uses 0.2"),
+    ("jiff-core", "with jiff"),
+    (
+        "syn",
+        "at build time only: derive macros move to 3 one by one",
+    ),
+];
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Checks all packages of the lock file that some crate of ours uses.
@@ -52,7 +61,8 @@ fn fault(package: &Package) -> Option<String> {
     }
 }
 
-/// Packages of which the program has several versions.
+/// Packages of which the program has several versions, [`TWICE`] apart; and what stands there and
+/// is no longer so.
 fn twice(graph: &Graph) -> Vec<String> {
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in graph.closure("posthaste") {
@@ -61,12 +71,17 @@ fn twice(graph: &Graph) -> Vec<String> {
             .or_default()
             .push(&package.version);
     }
-    let several = versions
-        .into_iter()
-        .filter(|(_, versions)| versions.len() > 1);
-    several
+    versions.retain(|_, versions| versions.len() > 1);
+    let borne = |name: &str| TWICE.iter().any(|(listed, _)| *listed == name);
+    let several = versions.iter().filter(|(name, _)| !borne(name));
+    let mut wrong: Vec<String> = several
         .map(|(name, versions)| format!("{name} is there as {}", versions.join(", ")))
-        .collect()
+        .collect();
+    let gone = TWICE
+        .iter()
+        .filter(|(name, _)| !versions.contains_key(name));
+    wrong.extend(gone.map(|(name, _)| format!("{name} is there once: take it off the list")));
+    wrong
 }
 
 /// Whether a licence expression can be met. The registry's expressions are alternatives (`OR`, or
