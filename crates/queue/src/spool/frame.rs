@@ -101,6 +101,13 @@ impl Header {
             && crc32c::crc32c_append(self.checksum(home, offset), payload) == self.crc
     }
 
+    /// The whole frame again, without padding.
+    pub(super) fn frame(self, home: Home, offset: u64, payload: &[u8]) -> Vec<u8> {
+        let mut octets = self.seal(home, offset, std::iter::once(payload)).to_vec();
+        octets.extend_from_slice(payload);
+        octets
+    }
+
     /// Octets of the whole frame, padding included.
     pub(super) fn frame_len(&self) -> u64 {
         frame_len(u64::from(self.len))

@@ -18,7 +18,7 @@ use super::index::{Entry, Place, Spot};
 use super::large;
 use super::read::lay_over;
 use super::record::{Abort, Section, SectionBody, Settle, encode_settle};
-use super::scan::{Found, Gap, Walk};
+use super::scan::{Found, Walk};
 use super::segment::{Segment, Stage};
 use super::sidecar::{self, Note, Sidecar, What};
 use super::store::{NoRoom, Store};
@@ -230,43 +230,31 @@ impl Store {
         let path = self.folders.log_path(home);
         let fault = |e: io::Error| Fault::new("reading the segment", &path, e);
         let mut walk = Walk::new(home, file, chore.at).map_err(fault)?;
-        let until = walk.at() + STEP;
+        let until = end.min(walk.at() + STEP);
         let mut batch = None;
-        let mut over = false;
-        while walk.at() < until && !over {
-            match walk.next().map_err(fault)? {
-                None => over = true,
-                Some(Found::Frame(offset, ..) | Found::Gap(Gap { from: offset, .. }))
-                    if offset >= end =>
-                {
-                    over = true;
+        while walk.at() < until {
+            let found = walk.next().map_err(fault)?;
+            let place = |offset| Place::new(home.generation, offset);
+            match (&mut chore.task, found) {
+                // The next start must scan the segment, and tell of the damage.
+                (Task::Note(sidecar), None | Some(Found::Gap(_))) => *sidecar = None,
+                (Task::Note(None), _) | (Task::Empty, None | Some(Found::Gap(_))) => {}
+                (Task::Note(Some(sidecar)), Some(Found::Frame(offset, header, payload))) => {
+                    self.note_frame(sidecar, place(offset), &header, payload);
                 }
-                Some(Found::Gap(_)) => {
-                    // The next start must scan the segment, and tell of the damage.
-                    if let Task::Note(sidecar) = &mut chore.task {
-                        *sidecar = None;
+                (Task::Empty, Some(Found::Frame(offset, header, payload))) => {
+                    let drafts = self.survivors(place(offset), &header, payload, batch.as_ref());
+                    for draft in drafts {
+                        self.rewrite(draft, &mut batch).map_err(fault)?;
                     }
                 }
-                Some(Found::Frame(offset, header, payload)) => match &mut chore.task {
-                    Task::Note(None) => {}
-                    Task::Note(Some(sidecar)) => {
-                        let place = Place::new(home.generation, offset);
-                        self.note_frame(sidecar, place, &header, payload);
-                    }
-                    Task::Empty => {
-                        let place = Place::new(home.generation, offset);
-                        for draft in self.survivors(place, &header, payload, batch.as_ref()) {
-                            self.rewrite(draft, &mut batch).map_err(fault)?;
-                        }
-                    }
-                },
             }
         }
         chore.at = walk.at();
         if !self.flush(&mut batch, &mut []) {
             return Ok(None);
         }
-        if !over {
+        if chore.at < end {
             return Ok(Some(chore));
         }
         self.end_chore(chore)?;

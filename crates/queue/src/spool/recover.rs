@@ -56,6 +56,8 @@ struct Recovering<'a> {
     key: &'a dyn Fn(&Recipient) -> String,
     destinations: BTreeSet<Arc<str>>,
     waiting: BTreeMap<QueueId, Waiting>,
+    /// The last group of each segment that was scanned: offsets and frames.
+    tails: BTreeMap<u32, Vec<(u64, Vec<u8>)>>,
     /// Frames that are needed as long as other segments exist: where, how large, for which.
     keeps: Vec<(u32, u32, Vec<u32>)>,
     recovery: Recovery,
@@ -71,6 +73,7 @@ pub(super) fn recover(
         key,
         destinations: BTreeSet::new(),
         waiting: BTreeMap::new(),
+        tails: BTreeMap::new(),
         keeps: Vec::new(),
         recovery: Recovery::default(),
     };
@@ -167,11 +170,18 @@ impl Recovering<'_> {
     fn scan(&mut self, home: Home, file: &Arc<dyn File>) -> io::Result<(Vec<Item>, u64)> {
         let mut walk = Walk::new(home, file.clone(), 0)?;
         let (mut items, mut gaps, mut end) = (Vec::new(), Vec::new(), walk.at());
+        let (mut tail, mut group) = (Vec::new(), FIRST);
         while let Some(found) = walk.next()? {
             match found {
                 Found::Gap(gap) => gaps.push(gap),
                 Found::Frame(offset, header, payload) => {
                     end = offset + header.frame_len();
+                    if header.group > group {
+                        // What stands before it was synced before it was written.
+                        group = header.group;
+                        tail.clear();
+                    }
+                    tail.push((offset, header.frame(home, offset, payload)));
                     self.recovery.scanned += header.frame_len();
                     let notes = sidecar::notes(offset, &header, payload).ok();
                     let known: Option<Vec<Item>> =
@@ -194,6 +204,7 @@ impl Recovering<'_> {
         for gap in gaps {
             self.set_aside(home, file, gap, walk.torn(gap))?;
         }
+        self.tails.insert(home.generation, tail);
         Ok((items, end))
     }
 
@@ -268,7 +279,8 @@ impl Recovering<'_> {
         void
     }
 
-    /// What is taken for durable from here on must be: after a kill it may be in memory only.
+    /// What is taken for durable from here on must be. After a kill the last group may be in memory
+    /// only; and if its sync had failed, the next one alone would not write it.
     fn make_durable(&mut self) {
         let path = |s: &Segment| self.store.folders.log_path(s.home);
         for segment in self.store.segments.values_mut() {
@@ -276,8 +288,8 @@ impl Recovering<'_> {
             if !scanned || segment.stage == Stage::Failed {
                 continue;
             }
-            // Written again: after a sync that failed before a kill, the next one saves nothing.
-            let again = write_again(&*segment.file, segment.end.min(segment.len));
+            let tail = self.tails.remove(&segment.home.generation);
+            let again = write_again(&*segment.file, &tail.unwrap_or_default());
             if let Err(e) = again.and_then(|()| segment.file.sync()) {
                 segment.stage = Stage::Failed;
                 self.store.leaving.insert(segment.home.generation);
@@ -484,22 +496,10 @@ impl Waiting {
     }
 }
 
-/// Writes what stands between the first frame and `end` to where it stands.
-fn write_again(file: &dyn File, end: u64) -> io::Result<()> {
-    let mut chunk = vec![0; 1 << 20];
-    let mut at = FIRST;
-    while at < end {
-        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-        let len = left.min(chunk.len());
-        let n = file.read_at(at, chunk.get_mut(..len).unwrap_or_default())?;
-        let read = chunk.get(..n).unwrap_or_default();
-        if read.is_empty() {
-            break;
-        }
-        file.write_at(at, &[IoSlice::new(read)])?;
-        at += n as u64;
-    }
-    Ok(())
+/// Writes frames to where they stand.
+fn write_again(file: &dyn File, frames: &[(u64, Vec<u8>)]) -> io::Result<()> {
+    let write = |(at, frame): &(u64, Vec<u8>)| file.write_at(*at, &[IoSlice::new(frame)]);
+    frames.iter().try_for_each(write)
 }
 
 fn copy_range(from: &dyn File, to: &dyn File, gap: Gap) -> io::Result<()> {
