@@ -212,8 +212,16 @@ fn shown(item: &Item) -> String {
             text += &format!("next try   {next}\n");
         }
     }
-    text.push('\n');
+    text += &format!("\n{}\n\n", advice(item));
     text
+}
+
+/// What the operator can do about a message now.
+fn advice(item: &Item) -> String {
+    let held = item.recipients.iter().any(|r| r.state == "held");
+    let verb = if held { "release" } else { "retry" };
+    let id = &item.id;
+    format!("to try now: posthaste queue {verb} {id}\nto give up: posthaste queue bounce {id}")
 }
 
 fn sender(item: &Item) -> String {
