@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use posthaste_sim::{Plan, campaign, replay};
 
 const USAGE: &str = "\
-posthaste-sim [--level 1|2] [--seeds N] [--from S]   seeds S, S+1, …; without --from the known ones first
-posthaste-sim [--level 1|2] --seed S [--quiet]       one seed, with all that happens in it
-              [--steps N]                            steps of a life, instead of the usual number";
+posthaste-sim [--level 2] [--seeds N] [--from S]   seeds S, S+1, …; else the known ones, then 0, 1, …
+posthaste-sim [--level 2] --seed S [--quiet]       one seed, with all that happens in it
+              [--steps N]                          steps of a life, instead of the usual number";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

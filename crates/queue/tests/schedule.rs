@@ -5,7 +5,7 @@ use std::time::Duration;
 use posthaste_queue::backoff::Intervals;
 use posthaste_queue::id::QueueId;
 use posthaste_queue::schedule::{
-    Expiry, NewMessage, NewRecipient, Next, Purpose, Refused, Schedule, Settings, Standing,
+    Expiry, NewMessage, NewRecipient, Next, Purpose, Refused, Schedule, Settings, Standing, Work,
 };
 use posthaste_world::{Random, Timestamp};
 
@@ -429,55 +429,95 @@ mod random_use {
 
     use super::*;
 
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+    /// A schedule, and the work that was handed out.
+    struct User {
+        schedule: Schedule,
+        works: Vec<Work>,
+        now: u64,
+    }
+
+    impl User {
+        fn call(&mut self, verb: u8, n: usize, k: usize) {
+            let (s, now) = (&mut self.schedule, at(self.now));
+            let (message, name) = (id(n as u64), NAMES[k]);
+            match verb {
+                0 | 1 => self.enter(n, k),
+                2 => drop(s.ready(now)),
+                3 | 4 => self.works.extend(s.take(name, now)),
+                5 => self.finish(n, name),
+                6 => {
+                    if let Some(work) = self.works.pop() {
+                        s.put_back(&work, now);
+                    }
+                }
+                7 => s.leave(name),
+                8 => s.destination_failed(name, "down", now),
+                9 => s.destination_ok(name),
+                10 => self.works.extend(s.claim(message)),
+                11 => self.works.extend(s.notices(now, 2)),
+                _ => {
+                    s.retry_now(message, now);
+                    self.now += (n * n * n * 600) as u64;
+                }
+            }
+        }
+
+        fn enter(&mut self, n: usize, k: usize) {
+            let recipients: Vec<_> = (0..=k)
+                .map(|i| to(i as u32, NAMES[(n + i) % 3], self.now))
+                .collect();
+            self.schedule.insert(&NewMessage {
+                id: id(n as u64),
+                arrived: at(self.now),
+                class: 0,
+                recipients: &recipients,
+            });
+        }
+
+        fn finish(&mut self, n: usize, name: &str) {
+            if self.works.is_empty() {
+                return;
+            }
+            let work = self.works.swap_remove(n % self.works.len());
+            let now = at(self.now);
+            let later = at(self.now + n as u64);
+            let destination = name.into();
+            let next = [
+                Next::Closed,
+                Next::Retry { at: later },
+                Next::Hold,
+                Next::Move {
+                    destination,
+                    at: now,
+                },
+            ];
+            let choose = |i: &u32| (*i, next[(*i as usize + n) % 4].clone());
+            let outcomes: Vec<_> = work.recipients.iter().map(choose).collect();
+            self.schedule.finish(&work, &outcomes);
+        }
+    }
+
     proptest! {
         /// Whatever is called in whatever order: the books balance, and nothing is handed out
         /// twice.
         #[test]
         fn the_books_balance_after_any_calls(
-            calls in proptest::collection::vec((0u8..13, 0u64..12, 0u32..4), 1..200)
+            calls in proptest::collection::vec((0u8..13, 0usize..12, 0usize..4), 1..200)
         ) {
-            let mut s = schedule();
-            let mut works = Vec::new();
-            let mut now = 1000;
+            let mut user = User { schedule: schedule(), works: Vec::new(), now: 1000 };
             for (verb, n, k) in calls {
-                let d = ["a", "b", "c", "d"][k as usize];
-                match verb {
-                    0 | 1 => {
-                        let all: Vec<_> =
-                            (0..=k).map(|i| to(i, ["a", "b", "c"][(n as usize + i as usize) % 3], now)).collect();
-                        s.insert(&NewMessage { id: id(n), arrived: at(now), class: 0, recipients: &all });
-                    }
-                    2 => { s.ready(at(now)); }
-                    3 | 4 => works.extend(s.take(d, at(now))),
-                    5 if !works.is_empty() => {
-                        let work = works.swap_remove(n as usize % works.len());
-                        let next = [
-                            Next::Closed,
-                            Next::Retry { at: at(now + n) },
-                            Next::Hold,
-                            Next::Move { destination: d.into(), at: at(now) },
-                        ];
-                        let all: Vec<_> =
-                            work.recipients.iter().map(|i| (*i, next[(*i as usize + n as usize) % 4].clone())).collect();
-                        s.finish(&work, &all);
-                    }
-                    6 if !works.is_empty() => s.put_back(&works.swap_remove(0), at(now)),
-                    7 => s.leave(d),
-                    8 => s.destination_failed(d, "down", at(now)),
-                    9 => s.destination_ok(d),
-                    10 => works.extend(s.claim(id(n))),
-                    11 => works.extend(s.notices(at(now), 2)),
-                    12 => { s.retry_now(id(n), at(now)); now += n * n * n * 600; }
-                    _ => {}
-                }
-                prop_assert_eq!(s.check(), Ok(()));
+                user.call(verb, n, k);
+                prop_assert_eq!(user.schedule.check(), Ok(()));
+                let works = user.works.iter();
                 let mut handed: Vec<_> =
-                    works.iter().flat_map(|w| w.recipients.iter().map(|i| (w.id, *i))).collect();
+                    works.flat_map(|w| w.recipients.iter().map(|i| (w.id, *i))).collect();
                 let all = handed.len();
                 handed.sort();
                 handed.dedup();
                 prop_assert_eq!(handed.len(), all, "handed out twice");
-                prop_assert_eq!(s.counts().in_flight, all);
+                prop_assert_eq!(user.schedule.counts().in_flight, all);
             }
         }
     }

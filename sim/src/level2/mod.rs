@@ -244,7 +244,8 @@ impl World {
         let damage = std::mem::take(&mut self.damage);
         let missing = self.model.compare(&found, damage)?;
         self.totals.missing += missing as u64;
-        if damage == 0 && self.habits.trouble != Trouble::Flips {
+        // What damage took may be told of again at every start.
+        if self.totals.damaged == 0 && self.habits.trouble != Trouble::Flips {
             invariants::bounds_kept("false alarms", recovery.faults.len(), 0)?;
         }
         let files = self.disk.files();

@@ -27,7 +27,8 @@ const DOMAINS: u64 = 5;
 /// Recipients of a message at most.
 const RECIPIENTS: u64 = 5;
 
-/// Octets of a body with a file of its own, at most. Real ones are larger; what matters is the file.
+/// Octets of a body with a file of its own, at most. Real ones are larger; what matters is
+/// the file.
 const LARGE_BODY: u64 = 20_000;
 
 /// Rounds until everything must be delivered.
