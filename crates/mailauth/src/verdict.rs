@@ -76,7 +76,9 @@ impl FromStr for Verdict {
 
     /// Reads a word in whatever case (RFC 8601 §2.7 words are case-insensitive).
     fn from_str(text: &str) -> Result<Self, NotAVerdict> {
-        let found = Verdict::ALL.into_iter().find(|v| v.word().eq_ignore_ascii_case(text));
+        let found = Verdict::ALL
+            .into_iter()
+            .find(|v| v.word().eq_ignore_ascii_case(text));
         found.ok_or(NotAVerdict)
     }
 }

@@ -7,26 +7,40 @@
 //! ```
 
 pub mod listen; // 1 accept: sockets, how many connections
+
 pub mod receive; // 2 converse: one peer's dialogue, ended by our promise
+
 // 3 authenticate: comes with AUTH and sender authentication
 pub mod policy; // 4 decide: may this peer do this
 
 pub mod dispatch; // 5 take due work from the queue, write back outcomes
+
 pub mod route; // 6 next hop: addresses to transports, transports to hosts
+
 pub mod deliver; // 7 hand over: one attempt
+
 pub mod report; // 8 tell: delivery status notifications
 
 pub mod config; // the file as written, and as meant
+
 pub mod lookup; // recipients to mailboxes, addresses to where they go
 
 pub mod serve; // the stages wired together: a node
+
 pub mod shutdown; // stopping in order
+
 pub mod telemetry; // what happened, as records
+
 pub mod fault; // what only the operator can mend
 
 pub mod control; // the socket that steers a running server
+
 pub mod filter; // which messages a queue command is about
+
 pub mod cli; // every command and option
+
 pub mod commands; // the commands, each from its options to its end
+
 pub mod demo; // a server to try things out
+
 pub mod privileges; // whom the server becomes
