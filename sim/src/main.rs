@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use posthaste_sim::{Plan, campaign, replay};
 
 const USAGE: &str = "\
-posthaste-sim [--level 2] [--seeds N] [--from S]   seeds S, S+1, …; else the known ones, then 0, 1, …
+posthaste-sim [--level 2] [--seeds N] [--from S]   seeds from S; else the known ones, then from 0
 posthaste-sim [--level 2] --seed S [--quiet]       one seed, with all that happens in it
               [--steps N]                          steps of a life, instead of the usual number";
 

@@ -1,4 +1,10 @@
 //! The schedule, verb by verb, and against its own books under random use.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop"
+)]
 
 use std::time::Duration;
 

@@ -312,8 +312,9 @@ impl World {
         self.drain(&mut node)?;
         invariants::progress(node.schedule.counts().messages)?;
         node.store.close();
-        let node = self.open(false)?;
+        let mut node = self.open(false)?;
         invariants::progress(node.store.reader().len())?;
+        while node.store.housekeep() {}
         let used = usize::try_from(self.disk.used()).unwrap_or(usize::MAX);
         invariants::bounds_kept("octets in an empty spool", used, self.habits.empty_spool())
     }
