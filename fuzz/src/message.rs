@@ -177,7 +177,7 @@ fn assert_report(message: &[u8], body: &str, whole: bool) {
     assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']));
     let (head, _) = text.split_once("\r\n\r\n").unwrap();
     let boundary = head
-        .split("boundary=\"")
+        .split("\r\n\tboundary=\"") // not what a Message-ID may say
         .nth(1)
         .unwrap()
         .split('"')
