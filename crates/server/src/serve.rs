@@ -96,7 +96,7 @@ fn bind_one(world: &World, at: &Endpoint, service: Service) -> Result<Bound, Fau
     listen::bind(world, at, service).map_err(|e| {
         let fix = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
-                "stop the program that has this port (`ss -ltnp` names it), or choose another `address`"
+                "stop the program that has this port (`ss -ltnp` names it), or change `address`"
             }
             std::io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need root: start as root (the server then becomes `user`)"

@@ -280,7 +280,11 @@ impl Log {
 /// reverse the direction of what follows. JSON's own escapes cover C0 controls.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let fit = |c: char| !matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let fit = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => false,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        _ => true,
+    };
     if text.len() <= TEXT_MAX && text.chars().all(fit) {
         return Cow::Borrowed(text);
     }

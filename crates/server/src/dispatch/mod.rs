@@ -32,8 +32,8 @@ use unused::Unused;
 
 /// Notices and expiries taken at once.
 const NOTICES_MAX: usize = 100;
-/// Recipients of one message that are given up, or told to be late, at once: what they owe in reports
-/// must fit into one frame of the spool.
+/// Recipients of one message that are given up, or told to be late, at once: what they owe in
+/// reports must fit into one frame of the spool.
 const SETTLED_AT_ONCE: usize = 500;
 /// Longest sleep of the dispatcher; it also closes connections that nobody used again.
 const SLEEP_MAX: Duration = Duration::from_secs(1);

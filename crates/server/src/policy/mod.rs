@@ -86,7 +86,7 @@ impl Policy {
     pub fn message(&self, facts: &Facts, id: &str) -> Result<(), Reply> {
         if facts.loops() {
             let text = format!(
-                "the message went through more than {MAX_RECEIVED} hosts: it loops (RFC 5321 section 6.3) [{id}]"
+                "the message passed more than {MAX_RECEIVED} hosts: it loops (RFC 5321) [{id}]"
             );
             return Err(Reply::new(554, (5, 4, 6), text));
         }
