@@ -25,5 +25,5 @@ mod queue;
 
 pub use id::QueueId;
 pub use queue::{Opened, OperatorError, Outcome, Queue, Settings};
-pub use spool::handle::Key;
 pub use receipt::Receipt;
+pub use spool::handle::Key;

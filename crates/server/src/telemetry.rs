@@ -280,11 +280,7 @@ impl Log {
 /// reverse the direction of what follows. JSON's own escapes cover C0 controls.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let fit = |c: char| match c {
-        '\u{7f}'..='\u{9f}' => false,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
-        _ => true,
-    };
+    let fit = |c: char| !steers(c) && !turns(c);
     if text.len() <= TEXT_MAX && text.chars().all(fit) {
         return Cow::Borrowed(text);
     }
@@ -294,6 +290,16 @@ pub fn clean(text: &str) -> Cow<'_, str> {
             .map(|c| if fit(c) { c } else { '\u{fffd}' })
             .collect(),
     )
+}
+
+/// Delete and the C1 controls: a terminal may obey them.
+fn steers(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}')
+}
+
+/// The marks that turn the direction of writing.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

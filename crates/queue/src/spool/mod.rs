@@ -32,13 +32,10 @@ mod scan;
 mod segment;
 mod sidecar;
 mod store;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
-
-use posthaste_world::Timestamp;
-
-use crate::id::QueueId;
 
 pub use change::{Body, Change, NewMessage, Settlement};
 pub use content::{Content, Stored};
@@ -49,6 +46,7 @@ pub use large::LargeBody;
 pub use prelude::{Edit, PRELUDE_MAX, Prelude};
 pub use read::Reader;
 pub use store::Store;
+pub use waiting::{OpenRecipients, Waiting, WaitingRecipient};
 
 /// Octets of a body that stands in its frame, at most; larger ones get a file of their own.
 pub const INLINE_MAX: usize = 1 << 20;
@@ -119,32 +117,4 @@ pub struct Recovery {
     /// Unfinished frames that were set aside: nobody was promised what they hold, unless the disk
     /// lost what it had synced.
     pub torn: u64,
-}
-
-/// A queued message as a schedule needs it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Waiting {
-    /// Its queue id.
-    pub id: QueueId,
-    /// When it arrived.
-    pub arrived: Timestamp,
-    /// Whether its reverse-path is null.
-    pub report: bool,
-    /// Its open recipients.
-    pub recipients: Vec<WaitingRecipient>,
-}
-
-/// An open recipient as a schedule needs it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct WaitingRecipient {
-    /// Its index within the envelope.
-    pub index: u32,
-    /// What the caller's key function made of it.
-    pub destination: Arc<str>,
-    /// No attempt before this.
-    pub not_before: Timestamp,
-    /// Held until released.
-    pub held: bool,
-    /// A delay notice was queued.
-    pub noticed: bool,
 }

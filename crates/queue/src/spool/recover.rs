@@ -20,7 +20,7 @@ use super::scan::{Found, Gap, Walk};
 use super::segment::{Segment, Stage, parse_name, readable};
 use super::sidecar::{self, Note, What};
 use super::store::Store;
-use super::{Recovery, Waiting, WaitingRecipient, large};
+use super::{Recovery, Waiting, large};
 use crate::envelope::{Envelope, Progress, Recipient};
 use crate::id::QueueId;
 
@@ -77,14 +77,21 @@ pub(super) fn recover(
         keeps: Vec::new(),
         recovery: Recovery::default(),
     };
-    let homes = r.segments()?;
-    let mut items = Vec::with_capacity(homes.len());
-    for home in homes {
-        items.push((home.generation, r.load(home)?));
+    let mut held = Vec::new();
+    for home in r.segments()? {
+        let (generation, items) = (home.generation, r.load(home)?);
+        let segment = r.store.segments.get(&generation);
+        // A failed segment never gets a sidecar, and what makes it void stands behind it: up to the
+        // first segment without a sidecar, nothing is void.
+        if held.is_empty() && segment.is_some_and(|segment| segment.sidecar) {
+            items.into_iter().for_each(|item| r.apply(generation, item));
+        } else {
+            held.push((generation, items));
+        }
     }
-    let aborts = r.aborts(&items);
+    let aborts = r.aborts(&held);
     r.make_durable();
-    for (generation, items) in items {
+    for (generation, items) in held {
         let void_from = aborts.get(&generation).copied().unwrap_or(u64::MAX);
         for item in items {
             if item.offset < void_from {
@@ -94,6 +101,10 @@ pub(super) fn recover(
     }
     r.large_bodies()?;
     r.balance();
+    // Full nodes: what was inserted in order left them half empty.
+    let mut index = r.store.shared.lock();
+    index.entries = std::mem::take(&mut index.entries).into_iter().collect();
+    drop(index);
     r.recovery.messages = std::mem::take(&mut r.waiting).into_values().collect();
     Ok(r.recovery)
 }
@@ -461,38 +472,6 @@ impl Recovering<'_> {
                 .push(Fault::new("setting aside", &path, e));
         }
         Ok(())
-    }
-}
-
-impl Waiting {
-    /// What a schedule needs of an envelope; `name` makes the scheduling key.
-    pub(super) fn of(envelope: &Envelope, name: &mut dyn FnMut(&Recipient) -> Arc<str>) -> Waiting {
-        let recipients = envelope.open().map(|(index, recipient)| {
-            let progress = &recipient.progress;
-            WaitingRecipient {
-                index,
-                destination: name(recipient),
-                not_before: progress.not_before,
-                held: progress.held,
-                noticed: progress.noticed,
-            }
-        });
-        Waiting {
-            id: envelope.id,
-            arrived: envelope.message.arrived,
-            report: envelope.message.reverse_path.is_null(),
-            recipients: recipients.collect(),
-        }
-    }
-
-    fn update(&mut self, index: u32, progress: &Progress) {
-        if progress.state.is_final() {
-            self.recipients.retain(|r| r.index != index);
-        } else if let Some(r) = self.recipients.iter_mut().find(|r| r.index == index) {
-            r.not_before = progress.not_before;
-            r.held = progress.held;
-            r.noticed = progress.noticed;
-        }
     }
 }
 
