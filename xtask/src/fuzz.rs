@@ -40,7 +40,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                 "-print_final_stats=1".to_owned(),
                 "-verbosity=0".to_owned(),
             ])
-            .args([&corpus, &folder.join("seeds").join(target)])
+            .args([corpus])
+            .args(Some(folder.join("seeds").join(target)).filter(|seeds| seeds.exists()))
             .run()
             .map_err(|fault| {
                 format!("{target}: {fault}; the input is in {}", artifacts.display())
