@@ -1,7 +1,7 @@
 //! The commands, each from its options to its end: what `main` runs.
 //!
 //! Here the world is the real one: signals, users, standard output. It does **not** hold what a
-//! server does: that is [`serve`](crate::serve).
+//! server does: that is [`mod@crate::serve`].
 
 use std::io::{self, IoSlice, Write as _};
 use std::path::Path;

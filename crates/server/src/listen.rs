@@ -1,7 +1,7 @@
 //! Stage 1, listen: sockets, and how many connections may be open.
 //!
 //! A connection beyond the limits is told so with 421 and costs nothing more. Each accepted one
-//! becomes a task that runs [`receive::serve`](crate::receive::serve) with the reception that is
+//! becomes a task that runs [`receive::serve`] with the reception that is
 //! current when it begins, so that a reload changes new connections only.
 //!
 //! This module does **not** speak SMTP beyond that one refusal.

@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, read once into what it means.
 //!
-//! [`file`] is the only list of options: it gives each its parser, its default and its text in
+//! [`mod@file`] is the only list of options: it gives each its parser, its default and its text in
 //! `docs/reference/config.md`. [`Config`] is what the file means: every address parsed, every path
 //! absolute, every default filled in, every unsafe value refused. All findings are collected, each
 //! with its file, line, cause and fix ([`Finding`]); a configuration with an error is not used.
