@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::Dialect;
 use crate::address::{ForwardPath, ReversePath};
 use crate::buffer::{Input, Output};
+use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 use crate::extension::{BodyType, Extensions};
 use crate::limits;
 use crate::reply::{PartialReply, Reply, push_display};
@@ -50,6 +51,28 @@ pub struct Transaction {
     pub body: BodyType,
     /// Whether the content's headers need SMTPUTF8 (addresses are looked at by the session).
     pub smtp_utf8: bool,
+}
+
+/// What a transaction has besides, for peers that offer it. Passed on as it is to a peer that
+/// offers DSN and left out for others: [`Extensions::dsn`] in [`Event::Ready`] tells the driver,
+/// which then owes a `relayed` report where success was asked for (RFC 3461 §5.2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `RET=` (RFC 3461 §4.3).
+    pub ret: Option<Ret>,
+    /// `ENVID=` (RFC 3461 §4.4).
+    pub envelope_id: Option<EnvelopeId>,
+    /// For the recipients in their order; those beyond its end have none.
+    pub recipients: Vec<RecipientOptions>,
+}
+
+/// What a recipient has besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecipientOptions {
+    /// `NOTIFY=` (RFC 3461 §4.1).
+    pub notify: Option<Notify>,
+    /// `ORCPT=` (RFC 3461 §4.2).
+    pub original_recipient: Option<OriginalRecipient>,
 }
 
 /// Why a transaction cannot be begun; nothing of it was sent.
@@ -293,6 +316,18 @@ impl Session {
     /// # Errors
     /// Nothing of it was sent, and no event will follow.
     pub fn begin(&mut self, transaction: Transaction) -> Result<(), Unsuitable> {
+        self.begin_with(transaction, Options::default())
+    }
+
+    /// [`begin`](Self::begin), with options.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn begin_with(
+        &mut self,
+        transaction: Transaction,
+        options: Options,
+    ) -> Result<(), Unsuitable> {
         if !self.can_begin() || transaction.recipients.is_empty() {
             return Err(Unsuitable::NotReady);
         }
@@ -309,7 +344,7 @@ impl Session {
         }
         let reset_first = std::mem::take(&mut self.unreset);
         self.exchanges
-            .push_back(Exchange::new(transaction, reset_first));
+            .push_back(Exchange::new(transaction, options, reset_first));
         self.pump();
         Ok(())
     }

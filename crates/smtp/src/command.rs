@@ -7,6 +7,7 @@
 //! Not here: whether a command may come now (`server`), and what a hello name is worth.
 
 use crate::address::{AddressError, Domain, ForwardPath, ReversePath, Utf8, split_path};
+use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 use crate::extension::{BodyType, SizeValue};
 use crate::reply::Reply;
 
@@ -118,6 +119,21 @@ impl Hello {
     }
 }
 
+/// Which parameters a command may have; SIZE and BODY are always among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// SMTPUTF8: for MAIL whether it is offered, for RCPT whether the transaction has it.
+    pub utf8: Utf8,
+    /// DSN is offered (RFC 3461).
+    pub dsn: bool,
+}
+
+impl From<Utf8> for Allowed {
+    fn from(utf8: Utf8) -> Allowed {
+        Allowed { utf8, dsn: false }
+    }
+}
+
 /// MAIL FROM and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
@@ -130,24 +146,32 @@ pub struct Mail {
     pub body: BodyType,
     /// `SMTPUTF8` (RFC 6531 §3.4).
     pub smtp_utf8: bool,
+    /// `RET=` (RFC 3461 §4.3).
+    pub ret: Option<Ret>,
+    /// `ENVID=` (RFC 3461 §4.4).
+    pub envelope_id: Option<EnvelopeId>,
 }
 
 impl Mail {
-    /// Parses what follows the verb. `utf8` says whether SMTPUTF8 is offered.
-    pub fn parse(argument: &str, utf8: Utf8) -> Result<Mail, Reply> {
+    /// Parses what follows the verb.
+    pub fn parse(argument: &str, allowed: impl Into<Allowed>) -> Result<Mail, Reply> {
+        let allowed = allowed.into();
         let usage = "Write MAIL FROM:<address>";
         let (path, parameters) = path_argument(argument, "FROM:").ok_or_else(|| syntax(usage))?;
-        let reverse_path = ReversePath::parse(path, utf8).map_err(|e| bad_address(e, (5, 1, 7)))?;
+        let reverse_path =
+            ReversePath::parse(path, allowed.utf8).map_err(|e| bad_address(e, (5, 1, 7)))?;
         let mut mail = Mail {
             reverse_path,
             size: None,
             body: BodyType::SevenBit,
             smtp_utf8: false,
+            ret: None,
+            envelope_id: None,
         };
         let mut seen = Seen::default();
         for word in words(parameters) {
             let (keyword, value) = parameter(word)?;
-            mail.set(&mut seen, keyword, value, utf8)?;
+            mail.set(&mut seen, keyword, value, allowed)?;
         }
         let needs_utf8 = mail.reverse_path.mailbox().is_some_and(|m| m.needs_utf8());
         if needs_utf8 && !mail.smtp_utf8 {
@@ -161,7 +185,7 @@ impl Mail {
         seen: &mut Seen,
         keyword: &str,
         value: Option<&str>,
-        utf8: Utf8,
+        allowed: Allowed,
     ) -> Result<(), Reply> {
         if keyword.eq_ignore_ascii_case("SIZE") {
             once(&mut seen.size)?;
@@ -175,11 +199,16 @@ impl Mail {
                 .and_then(BodyType::parse)
                 .ok_or_else(|| syntax("Bad BODY value"))?;
             self.body = body;
-        } else if keyword.eq_ignore_ascii_case("SMTPUTF8") && utf8 == Utf8::Allowed {
+        } else if keyword.eq_ignore_ascii_case("SMTPUTF8") && allowed.utf8 == Utf8::Allowed {
             once(&mut self.smtp_utf8)?;
             if value.is_some() {
                 return Err(syntax("SMTPUTF8 takes no value"));
             }
+        } else if keyword.eq_ignore_ascii_case("RET") && allowed.dsn {
+            set_once(&mut self.ret, value.and_then(Ret::parse), "Bad RET value")?;
+        } else if keyword.eq_ignore_ascii_case("ENVID") && allowed.dsn {
+            let id = value.and_then(EnvelopeId::parse);
+            set_once(&mut self.envelope_id, id, "Bad ENVID value")?;
         } else {
             return Err(unknown_parameter());
         }
@@ -192,18 +221,37 @@ impl Mail {
 pub struct Rcpt {
     /// The forward-path.
     pub forward_path: ForwardPath,
+    /// `NOTIFY=` (RFC 3461 §4.1).
+    pub notify: Option<Notify>,
+    /// `ORCPT=` (RFC 3461 §4.2).
+    pub original_recipient: Option<OriginalRecipient>,
 }
 
 impl Rcpt {
-    /// Parses what follows the verb. `utf8` says whether the transaction has SMTPUTF8.
-    pub fn parse(argument: &str, utf8: Utf8) -> Result<Rcpt, Reply> {
+    /// Parses what follows the verb.
+    pub fn parse(argument: &str, allowed: impl Into<Allowed>) -> Result<Rcpt, Reply> {
+        let allowed = allowed.into();
         let usage = "Write RCPT TO:<address>";
         let (path, parameters) = path_argument(argument, "TO:").ok_or_else(|| syntax(usage))?;
-        let forward_path = ForwardPath::parse(path, utf8).map_err(|e| bad_address(e, (5, 1, 3)))?;
-        match words(parameters).next() {
-            None => Ok(Rcpt { forward_path }),
-            Some(word) => parameter(word).and_then(|_| Err(unknown_parameter())),
+        let forward_path = ForwardPath::parse(path, allowed.utf8);
+        let mut rcpt = Rcpt {
+            forward_path: forward_path.map_err(|e| bad_address(e, (5, 1, 3)))?,
+            notify: None,
+            original_recipient: None,
+        };
+        for word in words(parameters) {
+            let (keyword, value) = parameter(word)?;
+            if keyword.eq_ignore_ascii_case("NOTIFY") && allowed.dsn {
+                let notify = value.and_then(Notify::parse);
+                set_once(&mut rcpt.notify, notify, "Bad NOTIFY value")?;
+            } else if keyword.eq_ignore_ascii_case("ORCPT") && allowed.dsn {
+                let original = value.and_then(|v| OriginalRecipient::parse(v, allowed.utf8));
+                set_once(&mut rcpt.original_recipient, original, "Bad ORCPT value")?;
+            } else {
+                return Err(unknown_parameter());
+            }
         }
+        Ok(rcpt)
     }
 }
 
@@ -220,6 +268,13 @@ fn once(seen: &mut bool) -> Result<(), Reply> {
     } else {
         Ok(())
     }
+}
+
+/// Sets a parameter whose value was parsed.
+fn set_once<T>(to: &mut Option<T>, parsed: Option<T>, wrong: &'static str) -> Result<(), Reply> {
+    once(&mut to.is_some())?;
+    *to = Some(parsed.ok_or_else(|| syntax(wrong))?);
+    Ok(())
 }
 
 /// `FROM:<path> parameters`, split behind the path; blanks after the colon are common practice.

@@ -64,6 +64,8 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtp_utf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
 }
 
 impl Extensions {
@@ -108,6 +110,8 @@ impl Extensions {
             self.enhanced_status_codes = true;
         } else if is("SMTPUTF8") {
             self.smtp_utf8 = true;
+        } else if is("DSN") {
+            self.dsn = true;
         }
     }
 }

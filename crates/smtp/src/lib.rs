@@ -48,6 +48,7 @@ mod body;
 mod buffer;
 pub mod client;
 pub mod command;
+pub mod dsn;
 pub mod extension;
 pub mod limits;
 mod line;

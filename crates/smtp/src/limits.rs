@@ -21,6 +21,17 @@ pub const PATH: usize = 256;
 /// verbs: it protects our buffer, and a longer RCPT harms nobody.
 pub const COMMAND_LINE: usize = 512 + 26 + 17 + 10;
 
+/// What a command line may grow by where DSN is offered: a space, `ORCPT=` and its value, and
+/// ` NOTIFY=SUCCESS,FAILURE,DELAY`. `RET` and `ENVID` on MAIL are shorter.
+pub const COMMAND_LINE_DSN: usize = 7 + ORIGINAL_RECIPIENT + 29;
+
+/// An envelope identifier in xtext (RFC 3461 §4.4).
+pub const ENVELOPE_ID: usize = 100;
+
+/// An `ORCPT` value: a path of [`PATH`] octets of which about every second needs three in xtext.
+/// This bound is ours.
+pub const ORIGINAL_RECIPIENT: usize = 500;
+
 /// A reply line that we write, with its CRLF; longer text is folded (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE: usize = 512;
 

@@ -14,7 +14,7 @@
 //! - An idle session holds one buffer of [`limits::INPUT_IDLE`] octets; none grows above
 //!   [`limits::INPUT_BODY`] by what a peer sends.
 //!
-//! Not here: STARTTLS, AUTH, BDAT and DSN (502, 555 and not announced); reading from sockets;
+//! Not here: STARTTLS, AUTH, BDAT (502 and not announced); reading from sockets;
 //! waiting; and whether anything should be accepted.
 
 use std::borrow::Cow;
@@ -73,6 +73,8 @@ pub struct Offered {
     pub pipelining: bool,
     /// SMTPUTF8 (RFC 6531). Off by default.
     pub smtp_utf8: bool,
+    /// DSN (RFC 3461). Off by default.
+    pub dsn: bool,
 }
 
 impl Default for Offered {
@@ -80,6 +82,7 @@ impl Default for Offered {
         Offered {
             pipelining: true,
             smtp_utf8: false,
+            dsn: false,
         }
     }
 }

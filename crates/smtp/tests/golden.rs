@@ -23,10 +23,14 @@ use std::path::Path;
 
 use posthaste_smtp::Dialect;
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
-use posthaste_smtp::client::{self, RecipientOutcome, Transaction};
+use posthaste_smtp::client::{self, Options, RecipientOptions, RecipientOutcome, Transaction};
+use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 use posthaste_smtp::extension::BodyType;
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
+
+/// A transaction and its content.
+type Send = (Transaction, Options, Vec<u8>);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Turn {
@@ -46,7 +50,7 @@ struct Script {
     /// Answers of the server's driver: to what, with which argument, what.
     answers: Vec<(String, Option<String>, Reply)>,
     /// What the client's driver sends.
-    transactions: VecDeque<(Transaction, Vec<u8>)>,
+    transactions: VecDeque<Send>,
     /// The client's driver begins a transaction before the last one's final reply.
     ahead: bool,
     turns: Vec<Turn>,
@@ -96,8 +100,9 @@ impl Script {
         }
     }
 
-    /// `size N`, `recipients N`, `errors N`, `utf8`, `no-pipelining`, `lmtp`, `client`, `ahead`,
-    /// `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8] BODY`.
+    /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `no-pipelining`, `lmtp`, `client`,
+    /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
+    /// [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the forward-path they go with.
     fn directive(&mut self, text: &str) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
@@ -106,6 +111,7 @@ impl Script {
             "recipients" => self.server.recipients = rest.parse().unwrap(),
             "errors" => self.server.errors = rest.parse().unwrap(),
             "utf8" => self.server.extensions.smtp_utf8 = true,
+            "dsn" => self.server.extensions.dsn = true,
             "no-pipelining" => self.server.extensions.pipelining = false,
             "lmtp" => {
                 self.dialect = Dialect::Lmtp;
@@ -139,7 +145,7 @@ impl Script {
     }
 }
 
-fn transaction(text: &str) -> (Transaction, Vec<u8>) {
+fn transaction(text: &str) -> Send {
     let mut words = text.splitn(2, ' ');
     let reverse_path = ReversePath::parse(words.next().unwrap(), Utf8::Allowed).unwrap();
     let mut transaction = Transaction {
@@ -149,20 +155,33 @@ fn transaction(text: &str) -> (Transaction, Vec<u8>) {
         body: BodyType::SevenBit,
         smtp_utf8: false,
     };
+    let mut options = Options::default();
     let mut rest = words.next().unwrap();
     loop {
         let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
         if word.starts_with('<') {
             let path = ForwardPath::parse(word, Utf8::Allowed).unwrap();
             transaction.recipients.push(path);
+            options.recipients.push(RecipientOptions::default());
         } else if let Some(size) = word.strip_prefix("size=") {
             transaction.size = Some(size.parse().unwrap());
         } else if word == "8bit" {
             transaction.body = BodyType::EightBitMime;
         } else if word == "utf8" {
             transaction.smtp_utf8 = true;
+        } else if let Some(ret) = word.strip_prefix("ret=") {
+            options.ret = Some(Ret::parse(ret).unwrap());
+        } else if let Some(id) = word.strip_prefix("envid=") {
+            options.envelope_id = Some(EnvelopeId::parse(id).unwrap());
+        } else if let Some(notify) = word.strip_prefix("notify=") {
+            let last = options.recipients.last_mut().unwrap();
+            last.notify = Some(Notify::parse(notify).unwrap());
+        } else if let Some(original) = word.strip_prefix("orcpt=") {
+            let original = OriginalRecipient::parse(original, Utf8::Allowed).unwrap();
+            let last = options.recipients.last_mut().unwrap();
+            last.original_recipient = Some(original);
         } else {
-            return (transaction, octets(rest));
+            return (transaction, options, octets(rest));
         }
         rest = after;
     }
@@ -235,12 +254,26 @@ impl Server<'_> {
                 if mail.smtp_utf8 {
                     text.push_str(" utf8");
                 }
+                if let Some(ret) = mail.ret {
+                    text.push_str(&format!(" ret={ret}"));
+                }
+                if let Some(id) = mail.envelope_id {
+                    text.push_str(&format!(" envid={:?}", id.decoded()));
+                }
                 self.events.push(text);
                 answer("mail", &mail.reverse_path.to_string(), Reply::sender_ok())
             }
             Event::Rcpt(rcpt) => {
                 let path = rcpt.forward_path.to_string();
-                self.events.push(format!("rcpt {path}"));
+                let mut text = format!("rcpt {path}");
+                if let Some(notify) = rcpt.notify {
+                    text.push_str(&format!(" notify={notify}"));
+                }
+                if let Some(original) = rcpt.original_recipient {
+                    let (kind, address) = (original.address_type(), original.address());
+                    text.push_str(&format!(" orcpt={kind} {address:?}"));
+                }
+                self.events.push(text);
                 answer("rcpt", &path, Reply::recipient_ok())
             }
             Event::Data => answer("data", "", Reply::start_input()),
@@ -292,7 +325,7 @@ impl Tested for Server<'_> {
 
 struct Client {
     session: client::Session,
-    waiting: VecDeque<(Transaction, Vec<u8>)>,
+    waiting: VecDeque<Send>,
     bodies: VecDeque<Vec<u8>>,
     ahead: bool,
     events: Vec<String>,
@@ -301,10 +334,10 @@ struct Client {
 impl Client {
     fn go_on(&mut self) {
         while self.session.can_begin() && (self.ahead || self.bodies.is_empty()) {
-            let Some((transaction, body)) = self.waiting.pop_front() else {
+            let Some((transaction, options, body)) = self.waiting.pop_front() else {
                 break;
             };
-            match self.session.begin(transaction) {
+            match self.session.begin_with(transaction, options) {
                 Ok(()) => self.bodies.push_back(body),
                 Err(unsuitable) => self
                     .events
@@ -320,7 +353,8 @@ impl Client {
         use client::Event;
         match event {
             Event::Ready(extensions) => {
-                self.events.push(format!("ready {}", extensions.name));
+                let dsn = if extensions.dsn { " dsn" } else { "" };
+                self.events.push(format!("ready {}{dsn}", extensions.name));
                 self.go_on();
             }
             Event::Refused(stage, reply) => self.events.push(format!("refused {stage:?} {reply}")),

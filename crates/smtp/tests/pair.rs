@@ -13,7 +13,10 @@ use std::env;
 
 use posthaste_smtp::Dialect;
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
-use posthaste_smtp::client::{self, Closed, Lost, RecipientOutcome, Transaction};
+use posthaste_smtp::client::{
+    self, Closed, Lost, Options, RecipientOptions, RecipientOutcome, Transaction,
+};
+use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 use posthaste_smtp::extension::BodyType;
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
@@ -53,6 +56,7 @@ impl Seeded {
 #[derive(Debug, Clone)]
 pub struct Sent {
     transaction: Transaction,
+    options: Options,
     body: Vec<u8>,
     /// Holds what may not be sent.
     flawed: bool,
@@ -63,6 +67,8 @@ pub struct Sent {
 pub struct Got {
     reverse_path: String,
     recipients: Vec<String>,
+    /// What came with MAIL, and with each accepted RCPT.
+    options: Options,
     body: Vec<u8>,
 }
 
@@ -97,6 +103,8 @@ pub struct Pair {
     refusals: BTreeMap<(String, String), u16>,
     client_closed: Option<Closed>,
     server_closed: Option<server::Closed>,
+    /// The client was told that the server has DSN: not after HELO.
+    dsn: bool,
     trace: bool,
 }
 
@@ -116,7 +124,12 @@ impl Pair {
         settings.recipients = [1, 3, 1000][random.below(3)];
         settings.extensions.pipelining = random.chance(75);
         settings.extensions.smtp_utf8 = random.chance(50);
-        let to_send = (0..random.below(5)).map(|n| sent(n, &mut random)).collect();
+        // Dice of their own, so that older seeds mean what they meant.
+        let mut dice = Seeded(!seed);
+        settings.extensions.dsn = dice.chance(50);
+        let to_send: VecDeque<Sent> = (0..random.below(5))
+            .map(|n| sent(n, &mut random, &mut dice))
+            .collect();
         Pair {
             client: client::Session::new(client::Settings {
                 hello_name: "c.example".into(),
@@ -140,6 +153,7 @@ impl Pair {
             refusals: BTreeMap::new(),
             client_closed: None,
             server_closed: None,
+            dsn: false,
             trace,
             random,
         }
@@ -269,7 +283,10 @@ impl Pair {
         if self.open.is_empty() && self.random.chance(10) {
             self.client.reset();
         }
-        match self.client.begin(sent.transaction.clone()) {
+        match self
+            .client
+            .begin_with(sent.transaction.clone(), sent.options.clone())
+        {
             Ok(()) => {
                 self.open.push_back(sent);
                 self.dots.push_back(None);
@@ -305,7 +322,12 @@ impl Pair {
                 self.giving = None;
                 assert!(self.client_closed.replace(why).is_none(), "closed twice");
             }
-            client::Event::Ready(_) | client::Event::Refused(..) | client::Event::ResetDone(_) => {}
+            client::Event::Ready(extensions) => {
+                self.dsn = extensions.dsn;
+                let offered = self.server.settings().extensions.dsn;
+                assert_eq!(self.dsn, offered && extensions.extended);
+            }
+            client::Event::Refused(..) | client::Event::ResetDone(_) => {}
         }
     }
 
@@ -345,6 +367,11 @@ impl Pair {
                 let reverse_path = mail.reverse_path.to_string();
                 self.draft = Got {
                     reverse_path,
+                    options: Options {
+                        ret: mail.ret,
+                        envelope_id: mail.envelope_id,
+                        recipients: Vec::new(),
+                    },
                     ..Got::default()
                 };
                 Reply::sender_ok()
@@ -352,7 +379,13 @@ impl Pair {
             Event::Rcpt(rcpt) => {
                 let path = rcpt.forward_path.to_string();
                 match &refusal {
-                    None => self.draft.recipients.push(path),
+                    None => {
+                        self.draft.recipients.push(path);
+                        self.draft.options.recipients.push(RecipientOptions {
+                            notify: rcpt.notify,
+                            original_recipient: rcpt.original_recipient,
+                        });
+                    }
                     Some(reply) => {
                         let key = (self.draft.reverse_path.clone(), path);
                         self.refusals.insert(key, reply.code());
@@ -403,6 +436,7 @@ impl Pair {
                 }
             }
             for got in got {
+                self.check_options(sent, got);
                 assert!(!sent.flawed, "what may not be sent was accepted");
                 let whole = sent.body.is_empty() || sent.body.ends_with(b"\r\n");
                 let end: &[u8] = if whole { b"" } else { b"\r\n" };
@@ -419,6 +453,28 @@ impl Pair {
             "{:?}",
             self.client_closed
         );
+    }
+
+    /// With DSN all options arrive as they were given, without it none.
+    fn check_options(&self, sent: &Sent, got: &Got) {
+        if !self.dsn {
+            assert!(got.options.ret.is_none() && got.options.envelope_id.is_none());
+            let none = RecipientOptions::default();
+            return assert!(
+                got.options
+                    .recipients
+                    .iter()
+                    .all(|options| *options == none)
+            );
+        }
+        assert_eq!(got.options.ret, sent.options.ret);
+        assert_eq!(got.options.envelope_id, sent.options.envelope_id);
+        for (path, options) in got.recipients.iter().zip(&got.options.recipients) {
+            let mut paths = sent.transaction.recipients.iter();
+            let n = paths.position(|sent| sent.to_string() == *path).unwrap();
+            let given = sent.options.recipients.get(n).cloned();
+            assert_eq!(*options, given.unwrap_or_default(), "{path}");
+        }
     }
 
     /// One recipient: what the client believes against what the server did.
@@ -464,7 +520,7 @@ impl Pair {
 }
 
 /// The `n`th message of a dialogue.
-fn sent(n: usize, random: &mut Seeded) -> Sent {
+fn sent(n: usize, random: &mut Seeded, dice: &mut Seeded) -> Sent {
     let reverse_path = ReversePath::parse(&format!("<t{n}@c.example>"), Utf8::Refused).unwrap();
     let many = if random.chance(5) { 150 } else { 4 };
     let recipients = (0..=random.below(many))
@@ -516,9 +572,25 @@ fn sent(n: usize, random: &mut Seeded) -> Sent {
         smtp_utf8: false,
     };
     Sent {
+        options: options(n, transaction.recipients.len(), dice),
         transaction,
         body,
         flawed,
+    }
+}
+
+/// What a sender may ask for with DSN: some of it, for some of `most` recipients.
+fn options(n: usize, most: usize, dice: &mut Seeded) -> Options {
+    let original = |k: usize| OriginalRecipient::parse(&format!("rfc822;o+2B{k}@x"), Utf8::Refused);
+    let recipients = (0..dice.below(most + 1)).map(|k| RecipientOptions {
+        notify: Notify::parse(["NEVER", "DELAY", "SUCCESS,FAILURE", ""][dice.below(4)]),
+        original_recipient: original(k).filter(|_| dice.chance(50)),
+    });
+    let recipients = recipients.collect();
+    Options {
+        ret: [None, Some(Ret::Full), Some(Ret::Headers)][dice.below(3)],
+        envelope_id: EnvelopeId::parse(&format!("e+3D{n}")).filter(|_| dice.chance(50)),
+        recipients,
     }
 }
 

@@ -4,18 +4,20 @@
 
 use posthaste_smtp::Dialect;
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
-use posthaste_smtp::client::{self, Transaction};
-use posthaste_smtp::command::{Mail, Rcpt};
+use posthaste_smtp::client::{self, Options, RecipientOptions, Transaction};
+use posthaste_smtp::command::{Allowed, Mail, Rcpt};
+use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
 use posthaste_smtp::extension::BodyType;
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
 use proptest::prelude::*;
 
 /// Everything a server said, and everything its driver was told: events, and whole messages.
-fn serve(input: &[u8], cuts: &[usize], dialect: Dialect) -> (String, Vec<String>) {
+fn serve(input: &[u8], cuts: &[usize], (dialect, dsn): (Dialect, bool)) -> (String, Vec<String>) {
     let mut settings = server::Settings::new("mx.example.org");
     (settings.message_size, settings.recipients, settings.errors) = (400, 3, 5);
     settings.dialect = dialect;
+    settings.extensions.dsn = dsn;
     let mut session = server::Session::new(settings);
     let (mut said, mut told, mut body) = (Vec::new(), Vec::new(), Vec::new());
     let mut pieces = pieces(input, cuts).into_iter();
@@ -95,7 +97,10 @@ fn send(input: &[u8], cuts: &[usize]) -> (String, Vec<String>) {
         }
         while begun < 2 && session.can_begin() {
             begun += 1;
-            told.push(format!("{:?}", session.begin(transaction())));
+            told.push(format!(
+                "{:?}",
+                session.begin_with(transaction(), options())
+            ));
         }
         if begun == 2 {
             session.quit();
@@ -128,6 +133,19 @@ fn transaction() -> Transaction {
     }
 }
 
+/// All that DSN has; sent where it is offered.
+fn options() -> Options {
+    let first = RecipientOptions {
+        notify: Notify::parse("SUCCESS,FAILURE"),
+        original_recipient: OriginalRecipient::parse("rfc822;o+2B@c.example", Utf8::Refused),
+    };
+    Options {
+        ret: Some(Ret::Headers),
+        envelope_id: EnvelopeId::parse("e+3D"),
+        recipients: vec![first],
+    }
+}
+
 /// Cuts at the given places (reduced modulo the length).
 fn pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
@@ -148,6 +166,9 @@ fn client_talk() -> impl Strategy<Value = Vec<u8>> {
         1 => token("HELO -\r\n"),
         6 => token("MAIL FROM:<a@b> SIZE=100 BODY=8BITMIME\r\n"),
         1 => token("MAIL FROM:<x@b>\r\n"),
+        1 => token("MAIL FROM:<a@b> RET=HDRS ENVID=a+2Bb\r\n"),
+        1 => token("RCPT TO:<b@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+40c\r\n"),
+        1 => token("RCPT TO:<b@example.org> NOTIFY=NEVER,DELAY\r\n"),
         1 => token("MAIL FROM:<> SIZE=99999999999999999999\r\n"),
         6 => token("RCPT TO:<b@example.org>\r\n"),
         2 => token("RCPT TO:<x@example.org>\r\n"),
@@ -185,7 +206,8 @@ fn server_talk() -> impl Strategy<Value = Vec<u8>> {
     ];
     let ready = "220 mx\r\n250-mx\r\n250-SIZE\r\n250 PIPELINING\r\n";
     let sent = "220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 a\r\n250 b\r\n550 c\r\n354 d\r\n";
-    let start = prop_oneof![Just(""), Just(ready), Just(sent)];
+    let dsn = "220 mx\r\n250-mx\r\n250-DSN\r\n250 PIPELINING\r\n";
+    let start = prop_oneof![Just(""), Just(ready), Just(sent), Just(dsn)];
     (start, prop::collection::vec(reply, 0..15))
         .prop_map(|(start, rest)| [start.as_bytes(), &rest.concat()].concat())
 }
@@ -210,10 +232,10 @@ proptest! {
 
     #[test]
     fn cutting_what_a_server_hears_changes_nothing(
-        input in client_talk(), cuts in cuts(), lmtp in any::<bool>(),
+        input in client_talk(), cuts in cuts(), lmtp in any::<bool>(), dsn in any::<bool>(),
     ) {
-        let dialect = if lmtp { Dialect::Lmtp } else { Dialect::Smtp };
-        prop_assert_eq!(serve(&input, &cuts, dialect), serve(&input, &[], dialect));
+        let variant = (if lmtp { Dialect::Lmtp } else { Dialect::Smtp }, dsn);
+        prop_assert_eq!(serve(&input, &cuts, variant), serve(&input, &[], variant));
     }
 
     #[test]
@@ -273,4 +295,59 @@ proptest! {
         let rcpt = Rcpt::parse(lines[2].strip_prefix("RCPT ").unwrap(), Utf8::Refused).unwrap();
         prop_assert_eq!(&rcpt.forward_path, &asked.recipients[0]);
     }
+
+    #[test]
+    fn what_dsn_has_is_written_and_read_back_or_not_written_at_all(
+        id in "[ -~]{1,30}", address in "[ -~]{1,60}", utf8 in "[ -~]{0,9}[\u{a1}-\u{10ffff}]",
+        notify in (any::<bool>(), any::<bool>(), any::<bool>()), offered in any::<bool>(),
+    ) {
+        let original = |text: String| OriginalRecipient::parse(&text, Utf8::Allowed);
+        let (success, failure, delay) = notify;
+        let of = |original_recipient| RecipientOptions {
+            notify: Some(Notify { success, failure, delay }),
+            original_recipient,
+        };
+        let escaped = utf8.replace('\\', "\\x{5C}");
+        let asked = Options {
+            ret: Some(Ret::Full),
+            envelope_id: EnvelopeId::parse(&xtext(&id)),
+            recipients: vec![
+                of(original(format!("rfc822;{}", xtext(&address)))),
+                of(original(format!("utf-8;{}", xtext(&escaped)))),
+            ],
+        };
+        let mut session = client::Session::new(client::Settings {
+            hello_name: "me.example".into(),
+            dialect: Dialect::Smtp,
+        });
+        let dsn = if offered { "DSN" } else { "X" };
+        let hello = format!("220 x\r\n250-x\r\n250-PIPELINING\r\n250 {dsn}\r\n");
+        session.receive(hello.as_bytes());
+        prop_assert!(matches!(session.next(), Some(client::Event::Ready(e)) if e.dsn == offered));
+        prop_assert_eq!(session.begin_with(transaction(), asked), Ok(()));
+        let said = String::from_utf8(session.output().to_vec()).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        let allowed = Allowed { utf8: Utf8::Refused, dsn: true };
+        let mail = Mail::parse(lines[1].strip_prefix("MAIL ").unwrap(), allowed).unwrap();
+        let rcpt = |n: usize| {
+            let argument = lines[n].strip_prefix("RCPT ").unwrap();
+            Rcpt::parse(argument, allowed).unwrap()
+        };
+        let address_of = |n| rcpt(n).original_recipient.map(|original| original.address());
+        prop_assert_eq!(mail.ret, offered.then_some(Ret::Full));
+        prop_assert_eq!(mail.envelope_id.map(|id| id.decoded()), offered.then_some(id));
+        prop_assert_eq!(rcpt(2).notify, offered.then_some(Notify { success, failure, delay }));
+        prop_assert_eq!(address_of(2), offered.then_some(address));
+        prop_assert_eq!(address_of(3), offered.then_some(utf8));
+    }
+}
+
+/// ASCII as xtext (RFC 3461 §4); what is above it stands as it is.
+fn xtext(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '+' | '=' | ' ' => format!("+{:02X}", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect()
 }

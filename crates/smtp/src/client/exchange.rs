@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Expect, Lost, Malformed, RecipientOutcome, Transaction};
+use super::{Expect, Lost, Malformed, Options, RecipientOutcome, Transaction};
 use crate::Dialect;
 use crate::body::Stuffer;
 use crate::extension::{BodyType, Extensions};
@@ -13,6 +13,9 @@ use crate::reply::{Reply, push_display};
 #[derive(Debug)]
 pub(super) struct Exchange {
     transaction: Transaction,
+    options: Options,
+    /// MAIL asks for SMTPUTF8.
+    smtp_utf8: bool,
     /// RSET goes before MAIL.
     reset_first: bool,
     /// The plan's cursor: MAIL, then each RCPT, then DATA.
@@ -49,14 +52,16 @@ pub(super) enum Then {
 }
 
 impl Exchange {
-    pub(super) fn new(transaction: Transaction, reset_first: bool) -> Exchange {
+    pub(super) fn new(transaction: Transaction, options: Options, reset_first: bool) -> Exchange {
         let recipients = transaction
             .recipients
             .iter()
             .map(|_| Recipient::Open)
             .collect();
         Exchange {
+            smtp_utf8: transaction.needs_utf8(),
             transaction,
+            options,
             reset_first,
             said: 0,
             owed: 0,
@@ -83,7 +88,11 @@ impl Exchange {
             Expect::Mail => self.say_mail(extensions, out),
             Expect::Rcpt(n) => {
                 let path = self.transaction.recipients.get(n)?;
-                push_display(out, format_args!("RCPT TO:{path}\r\n"));
+                push_display(out, format_args!("RCPT TO:{path}"));
+                if extensions.dsn {
+                    self.say_rcpt_options(n, out);
+                }
+                out.extend_from_slice(b"\r\n");
             }
             _ => out.extend_from_slice(b"DATA\r\n"),
         }
@@ -221,10 +230,35 @@ impl Exchange {
         if transaction.body == BodyType::EightBitMime {
             out.extend_from_slice(b" BODY=8BITMIME");
         }
-        if transaction.needs_utf8() {
+        if self.smtp_utf8 {
             out.extend_from_slice(b" SMTPUTF8");
         }
+        if extensions.dsn {
+            if let Some(ret) = self.options.ret {
+                push_display(out, format_args!(" RET={ret}"));
+            }
+            if let Some(id) = &self.options.envelope_id {
+                push_display(out, format_args!(" ENVID={}", id.as_str()));
+            }
+        }
         out.extend_from_slice(b"\r\n");
+    }
+
+    fn say_rcpt_options(&self, n: usize, out: &mut Vec<u8>) {
+        let Some(options) = self.options.recipients.get(n) else {
+            return;
+        };
+        if let Some(notify) = options.notify {
+            push_display(out, format_args!(" NOTIFY={notify}"));
+        }
+        match &options.original_recipient {
+            // RFC 6533 §3: above ASCII only where the transaction has SMTPUTF8.
+            Some(original) if self.smtp_utf8 => {
+                push_display(out, format_args!(" ORCPT={}", original.as_str()));
+            }
+            Some(original) => push_display(out, format_args!(" ORCPT={}", original.escaped())),
+            None => {}
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{Closed, Pending, Phase, Reset, Session};
 use crate::Dialect;
 use crate::address::Utf8;
-use crate::command::{self, Hello, Mail, Rcpt, Verb, syntax};
+use crate::command::{self, Allowed, Hello, Mail, Rcpt, Verb, syntax};
 use crate::limits;
 use crate::line::{self, Line};
 use crate::reply::{Reply, push_display};
@@ -29,7 +29,11 @@ impl Session {
     /// Reads a command line; false if it needs more octets.
     pub(super) fn read_command(&mut self) -> bool {
         let octets = self.input.octets();
-        match Line::find(octets, limits::COMMAND_LINE) {
+        let longest = match self.settings.extensions.dsn {
+            true => limits::COMMAND_LINE + limits::COMMAND_LINE_DSN,
+            false => limits::COMMAND_LINE,
+        };
+        match Line::find(octets, longest) {
             Line::Partial => false,
             Line::Whole(len) => {
                 let verdict = self.judge(octets.get(..len).unwrap_or_default());
@@ -98,6 +102,9 @@ impl Session {
         }
         if settings.extensions.smtp_utf8 {
             out.extend_from_slice(b"250-SMTPUTF8\r\n");
+        }
+        if settings.extensions.dsn {
+            out.extend_from_slice(b"250-DSN\r\n");
         }
         out.extend_from_slice(b"250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
     }
@@ -210,12 +217,8 @@ impl Session {
                         "Too many recipients",
                     )));
                 }
-                let utf8 = if transaction.smtp_utf8 {
-                    Utf8::Allowed
-                } else {
-                    Utf8::Refused
-                };
-                Ok(Verdict::Ask(Pending::Rcpt(Rcpt::parse(argument, utf8)?)))
+                let rcpt = Rcpt::parse(argument, self.allowed(transaction.smtp_utf8))?;
+                Ok(Verdict::Ask(Pending::Rcpt(rcpt)))
             }
             (_, Some(transaction)) => {
                 no_argument(argument)?;
@@ -236,13 +239,20 @@ impl Session {
     }
 
     fn judge_mail(&self, argument: &str) -> Result<Verdict, Reply> {
-        let utf8 = self.settings.extensions.smtp_utf8;
-        let mail = Mail::parse(argument, if utf8 { Utf8::Allowed } else { Utf8::Refused })?;
+        let allowed = self.allowed(self.settings.extensions.smtp_utf8);
+        let mail = Mail::parse(argument, allowed)?;
         let limit = self.settings.message_size;
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(too_large());
         }
         Ok(Verdict::Ask(Pending::Mail(mail)))
+    }
+
+    fn allowed(&self, utf8: bool) -> Allowed {
+        Allowed {
+            utf8: if utf8 { Utf8::Allowed } else { Utf8::Refused },
+            dsn: self.settings.extensions.dsn,
+        }
     }
 }
 
