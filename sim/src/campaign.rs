@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::level2;
+use crate::level2::{self, Way};
 use crate::trace::Trace;
 
 /// Seeds of level 2 that found something once. They run first, for ever.
@@ -17,6 +17,8 @@ const TWICE: u64 = 100;
 /// What to run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
+    /// What is driven; `None` for the store, and then a tenth of the seeds through the queue.
+    pub way: Option<Way>,
     /// This seed only, with all that happens in it.
     pub only: Option<u64>,
     /// Otherwise so many,
@@ -36,6 +38,7 @@ impl Plan {
     /// What is wrong with them.
     pub fn parse(words: &[String]) -> Result<Plan, String> {
         let mut plan = Plan {
+            way: None,
             only: None,
             seeds: SEEDS,
             from: None,
@@ -44,37 +47,53 @@ impl Plan {
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            if word == "--quiet" {
-                plan.quiet = true;
-                continue;
-            }
-            let value = words.next().map(|v| v.parse::<u64>());
-            let Some(Ok(value)) = value else {
-                return Err(format!("{word} needs a number"));
-            };
             match word.as_str() {
-                "--level" if value == 2 => {}
-                "--level" => return Err(format!("there is no level {value} here")),
-                "--seed" => plan.only = Some(value),
-                "--seeds" => plan.seeds = value,
-                "--from" => plan.from = Some(value),
-                "--steps" => plan.steps = Some(value),
-                _ => return Err(format!("unknown option {word}")),
+                "--quiet" => plan.quiet = true,
+                "--queue" => plan.way = Some(Way::Queue),
+                "--store" => plan.way = Some(Way::Store),
+                _ => plan.set(word, words.next())?,
             }
         }
         Ok(plan)
     }
 
-    fn seeds(&self) -> impl Iterator<Item = u64> {
-        let known = if self.from.is_none() {
-            known()
-        } else {
-            Vec::new()
+    /// An option with a number.
+    fn set(&mut self, word: &str, value: Option<&String>) -> Result<(), String> {
+        let Some(Ok(value)) = value.map(|v| v.parse::<u64>()) else {
+            return Err(format!("{word} needs a number"));
         };
+        match word {
+            "--level" if value == 2 => {}
+            "--level" => return Err(format!("there is no level {value} here")),
+            "--seed" => self.only = Some(value),
+            "--seeds" => self.seeds = value,
+            "--from" => self.from = Some(value),
+            "--steps" => self.steps = Some(value),
+            _ => return Err(format!("unknown option {word}")),
+        }
+        Ok(())
+    }
+
+    /// What to run, in order.
+    fn runs(&self) -> Vec<(Way, u64)> {
         let from = self.from.unwrap_or(0);
-        known
-            .into_iter()
-            .chain((from..).take(usize::try_from(self.seeds).unwrap_or(usize::MAX)))
+        let fresh = |way, seeds| (from..from.saturating_add(seeds)).map(move |seed| (way, seed));
+        match self.way {
+            Some(way) => fresh(way, self.seeds).collect(),
+            None => {
+                let known = if self.from.is_none() {
+                    known()
+                } else {
+                    Vec::new()
+                };
+                let known = known.into_iter().map(|seed| (Way::Store, seed));
+                let store = fresh(Way::Store, self.seeds);
+                known
+                    .chain(store)
+                    .chain(fresh(Way::Queue, self.seeds / 10))
+                    .collect()
+            }
+        }
     }
 }
 
@@ -90,6 +109,8 @@ pub fn known() -> Vec<u64> {
 /// A run that broke a promise.
 #[derive(Debug)]
 pub struct Failure {
+    /// What was driven.
+    pub way: Way,
     /// Its seed.
     pub seed: u64,
     /// What is broken.
@@ -101,7 +122,16 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "level 2, seed {}: {}", self.seed, self.broken)?;
-        write!(f, "replay: cargo xtask sim --level 2 --seed {}", self.seed)
+        let way = if self.way == Way::Queue {
+            " --queue"
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "replay: cargo xtask sim --level 2{way} --seed {}",
+            self.seed
+        )
     }
 }
 
@@ -114,12 +144,12 @@ impl std::error::Error for Failure {}
 pub fn campaign(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<String, String> {
     let mut totals = level2::Totals::default();
     let mut done = 0;
-    for seed in plan.seeds() {
+    for (way, seed) in plan.runs() {
         done += 1;
         let found = |failure: Box<Failure>| format!("{failure}\ncaught after {done} seeds");
-        let run = level2::run(seed, plan.steps, false).map_err(found)?;
+        let run = level2::run(way, seed, plan.steps, false).map_err(found)?;
         if done % TWICE == 1 {
-            let again = level2::run(seed, plan.steps, false).map_err(found)?;
+            let again = level2::run(way, seed, plan.steps, false).map_err(found)?;
             if again.trace.hash() != run.trace.hash() {
                 return Err(format!("seed {seed} did not do the same twice"));
             }
@@ -139,7 +169,8 @@ pub fn campaign(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<String, String
 /// # Errors
 /// The failure.
 pub fn replay(plan: &Plan, seed: u64, say: &mut dyn FnMut(&str)) -> Result<String, String> {
-    let run = level2::run(seed, plan.steps, !plan.quiet);
+    let way = plan.way.unwrap_or(Way::Store);
+    let run = level2::run(way, seed, plan.steps, !plan.quiet);
     let (trace, end) = match &run {
         Ok(run) => (
             &run.trace,

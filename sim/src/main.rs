@@ -8,6 +8,7 @@ use posthaste_sim::{Plan, campaign, replay};
 const USAGE: &str = "\
 posthaste-sim [--level 2] [--seeds N] [--from S]   seeds from S; else the known ones, then from 0
 posthaste-sim [--level 2] --seed S [--quiet]       one seed, with all that happens in it
+              [--queue]                            through the queue; --store: the store
               [--steps N]                          steps of a life, instead of the usual number";
 
 fn main() -> ExitCode {

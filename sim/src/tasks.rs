@@ -3,6 +3,7 @@
 //! Nothing runs until [`SimTasks::settle`]; a dropped [`SimTasks`] drops its tasks where they
 //! stand, which is what a crash does to them.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -74,6 +75,39 @@ impl SimTasks {
         false
     }
 
+    /// Runs a future beside the tasks, until none can go on. `None` when it does not end.
+    pub fn wait<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let result = Arc::new(Mutex::new(None));
+        let inside = result.clone();
+        self.add(Box::pin(async move {
+            let value = future.await;
+            *crate::locked(&inside) = Some(value);
+        }));
+        self.settle();
+        crate::locked(&result).take()
+    }
+
+    /// Polls everything at the next chance: the clock was moved.
+    pub fn wake(&self) {
+        for task in crate::locked(&self.kept).iter() {
+            task.woken.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops all tasks where they stand, and what they start while they are dropped.
+    pub fn kill(&self) {
+        loop {
+            let mut tasks = std::mem::take(&mut *crate::locked(&self.kept));
+            tasks.append(&mut crate::locked(&self.new));
+            if tasks.is_empty() {
+                return;
+            }
+        }
+    }
+
     fn add(&self, future: BoxFuture<'static, ()>) {
         let woken = Arc::new(Flag(AtomicBool::new(true)));
         crate::locked(&self.new).push(Task { future, woken });
@@ -136,7 +170,7 @@ mod tests {
         );
         assert!(tasks.settle());
         assert_eq!(Arc::strong_count(&held), 2);
-        drop(tasks);
+        tasks.kill();
         assert_eq!(Arc::strong_count(&held), 1);
     }
 }

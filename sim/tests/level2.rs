@@ -5,12 +5,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use posthaste_sim::{Plan, campaign, known, level2};
+use posthaste_sim::level2::{self, Way};
+use posthaste_sim::{Plan, campaign, known};
 
 #[test]
 fn seeds_that_found_something_once_find_nothing_now() {
     for seed in known() {
-        if let Err(failure) = level2::run(seed, None, false) {
+        if let Err(failure) = level2::run(Way::Store, seed, None, false) {
             panic!("{failure}");
         }
     }
@@ -26,15 +27,20 @@ fn fresh_seeds_hold_every_promise() {
 
 #[test]
 fn the_same_seed_does_the_same_twice_whether_somebody_reads_along_or_not() {
-    for seed in 0..20 {
-        let first = level2::run(seed, None, false).unwrap();
-        let second = level2::run(seed, None, true).unwrap();
+    for (way, seed) in (0..20).flat_map(|seed| [(Way::Store, seed), (Way::Queue, seed)]) {
+        let first = level2::run(way, seed, None, false).unwrap();
+        let second = level2::run(way, seed, None, true).unwrap();
         assert_eq!(first.trace.hash(), second.trace.hash(), "seed {seed}");
         assert_eq!(first.totals, second.totals);
         assert!(!second.trace.lines().is_empty());
     }
     let traces: std::collections::BTreeSet<u64> = (0..20)
-        .map(|seed| level2::run(seed, None, false).unwrap().trace.hash())
+        .map(|seed| {
+            level2::run(Way::Store, seed, None, false)
+                .unwrap()
+                .trace
+                .hash()
+        })
         .collect();
     assert_eq!(traces.len(), 20);
 }

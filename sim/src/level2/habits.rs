@@ -100,13 +100,25 @@ impl Habits {
         }
     }
 
-    pub(super) fn settings(&self) -> spool::Settings {
+    pub(super) fn spool(&self) -> spool::Settings {
         spool::Settings {
             segment: self.segment,
             memory: 1 << 20,
             cache: usize::try_from(self.body).unwrap_or_default(),
             spare: self.spare,
             ..spool::Settings::default()
+        }
+    }
+
+    pub(super) fn queue(&self) -> posthaste_queue::Settings {
+        // Bodies that do not fit into so little go to files of their own.
+        let memory = usize::try_from(2 * self.body).unwrap_or_default();
+        posthaste_queue::Settings {
+            spool: spool::Settings {
+                memory,
+                ..self.spool()
+            },
+            schedule: self.schedule(),
         }
     }
 

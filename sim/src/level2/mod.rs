@@ -1,4 +1,5 @@
-//! Level 2, store: the shipped spool and schedule on a simulated disk, in a plain loop.
+//! Level 2, store: the shipped spool and schedule on a simulated disk, in a plain loop; or, with
+//! [`Way::Queue`], the queue that joins them, with its tasks on one thread.
 //!
 //! A run is a few lives. A life opens the spool, compares what it finds with what was promised, and
 //! works (commits, attempts, notices, operator, housekeeping) until the power goes at some call of
@@ -7,8 +8,11 @@
 //!
 //! Every run has its own habits, so that the rare combinations happen in some runs often.
 
+mod direct;
+mod engine;
 mod habits;
 mod model;
+mod through;
 mod work;
 
 use std::collections::BTreeMap;
@@ -19,16 +23,19 @@ use std::sync::Arc;
 use posthaste_queue::envelope::{Envelope, Recipient};
 use posthaste_queue::id::QueueId;
 use posthaste_queue::invariants::{self, Broken};
-use posthaste_queue::schedule::{NewMessage, NewRecipient, Schedule};
-use posthaste_queue::spool::{ReadError, Recovery, Store, Waiting};
+use posthaste_queue::schedule::Schedule;
+use posthaste_queue::spool::{Fault, Store, Waiting};
 
 use crate::campaign::Failure;
 use crate::clock::SimClock;
 use crate::disk::{Faults, SimDisk};
 use crate::rng::{Rng, SeededRandom};
 use crate::trace::Trace;
+use direct::{Direct, all_of};
+use engine::Engine;
 use habits::{Habits, Trouble};
 use model::{Model, Seen};
+use through::Through;
 
 /// Where the spool stands on the simulated disk.
 const SPOOL: &str = "/spool";
@@ -105,12 +112,21 @@ impl fmt::Display for Totals {
     }
 }
 
+/// What a run drives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// The store and the schedule, call by call.
+    Store,
+    /// The queue, with drafts, its writer and sessions as tasks.
+    Queue,
+}
+
 /// Runs one seed, of `steps` steps a life when given.
 ///
 /// # Errors
 /// The promise that was broken, with the record of what led there.
-pub fn run(seed: u64, steps: Option<u64>, keep_text: bool) -> Result<Run, Box<Failure>> {
-    let mut world = World::new(seed, steps, keep_text);
+pub fn run(way: Way, seed: u64, steps: Option<u64>, keep_text: bool) -> Result<Run, Box<Failure>> {
+    let mut world = World::new(way, seed, steps, keep_text);
     let ended = world.run();
     world.totals.calls = world.disk.calls();
     let trace = world.disk.trace();
@@ -120,6 +136,7 @@ pub fn run(seed: u64, steps: Option<u64>, keep_text: bool) -> Result<Run, Box<Fa
             totals: world.totals,
         }),
         Err(broken) => Err(Box::new(Failure {
+            way,
             seed,
             broken: broken.to_string(),
             trace,
@@ -129,6 +146,7 @@ pub fn run(seed: u64, steps: Option<u64>, keep_text: bool) -> Result<Run, Box<Fa
 
 /// Everything of a run that outlives a crash.
 struct World {
+    way: Way,
     disk: SimDisk,
     clock: SimClock,
     random: Arc<SeededRandom>,
@@ -142,14 +160,21 @@ struct World {
 
 /// Everything that a crash ends.
 struct Node {
-    store: Store,
-    schedule: Schedule,
+    engine: Box<dyn Engine>,
     /// Workers that were started, by destination.
     workers: Vec<Arc<str>>,
 }
 
+/// What was found when a spool was opened.
+struct Opening {
+    engine: Box<dyn Engine>,
+    /// Messages with their open recipients.
+    messages: Vec<(QueueId, Vec<u32>)>,
+    faults: Vec<String>,
+}
+
 impl World {
-    fn new(seed: u64, steps: Option<u64>, keep_text: bool) -> Self {
+    fn new(way: Way, seed: u64, steps: Option<u64>, keep_text: bool) -> Self {
         let mut rng = Rng::new(seed);
         let habits = Habits::draw(&mut rng, steps);
         let disk_rng = rng.fork();
@@ -157,6 +182,7 @@ impl World {
         let disk = SimDisk::new(Path::new("/"), habits.capacity, disk_rng, trace);
         disk.note(&[seed], || format!("seed {seed}: {habits:?}"));
         World {
+            way,
             disk,
             clock: SimClock::default(),
             random: Arc::new(SeededRandom::new(rng.fork())),
@@ -186,16 +212,10 @@ impl World {
             let crash = crashes && round <= CRASHES_WHILE_OPENING && self.rng.chance(300);
             let within = self.rng.between(1, 60);
             self.disk.crash_in(crash.then_some(within));
-            let disk = Arc::new(self.disk.clone());
-            let key = |r: &Recipient| r.address.domain().to_string();
-            let dir = Path::new(SPOOL);
-            let opened = Store::open(
-                disk,
-                self.random.clone(),
-                dir,
-                &self.habits.settings(),
-                &key,
-            );
+            let opened = match self.way {
+                Way::Store => self.open_store(),
+                Way::Queue => self.open_queue(),
+            };
             if self.disk.crashed() {
                 self.totals.crashes += 1;
                 self.totals.crashes_while_opening += 1;
@@ -204,49 +224,89 @@ impl World {
                 continue;
             }
             self.disk.crash_in(None);
-            let (store, recovery) = opened.map_err(|fault| Broken {
-                invariant: "progress",
-                seen: format!("the spool does not open: {fault}"),
-            })?;
-            return self.check(store, &recovery);
+            return self.check(opened?);
         }
     }
 
-    /// Compares what a recovery found with what was promised.
-    fn check(&mut self, store: Store, recovery: &Recovery) -> Result<Node, Broken> {
-        let mut found = BTreeMap::new();
+    fn open_store(&self) -> Result<Opening, Broken> {
+        let disk = Arc::new(self.disk.clone());
+        let key = |r: &Recipient| r.address.domain().to_string();
+        let (dir, settings) = (Path::new(SPOOL), self.habits.spool());
+        let opened = Store::open(disk, self.random.clone(), dir, &settings, &key);
+        let (store, recovery) = opened.map_err(|fault| closed(&fault))?;
         for waiting in &recovery.messages {
-            let stored = match read(&store, waiting.id) {
-                Ok(stored) => Some(stored),
-                Err(why) => {
-                    self.disk
-                        .note(&[0xbad], || format!("{} cannot be read: {why}", waiting.id));
-                    None
-                }
-            };
-            if let Some((envelope, _)) = &stored {
-                told_as_stored(waiting, envelope)?;
+            if let Ok((envelope, _)) = all_of(store.read(waiting.id)) {
+                told_as_stored(waiting, &envelope)?;
             }
-            let open = waiting.recipients.iter().map(|r| r.index).collect();
-            if found.insert(waiting.id, Seen { open, stored }).is_some() {
-                let seen = format!("{} is recovered twice", waiting.id);
+        }
+        let messages = recovery.messages.iter();
+        let indexes = |w: &Waiting| w.recipients.iter().map(|r| r.index).collect();
+        let messages = messages.map(|w| (w.id, indexes(w))).collect();
+        let faults = recovery.faults.iter().map(ToString::to_string).collect();
+        let schedule = Schedule::new(self.habits.schedule());
+        let engine = Box::new(Direct::new(store, schedule, &recovery.messages));
+        Ok(Opening {
+            engine,
+            messages,
+            faults,
+        })
+    }
+
+    fn open_queue(&mut self) -> Result<Opening, Broken> {
+        let rng = self.rng.fork();
+        let settings = (Path::new(SPOOL), self.habits.queue());
+        let opened = Through::open(&self.disk, &self.clock, self.random.clone(), settings, rng);
+        let (through, opened) = opened.map_err(|fault| closed(&fault))?;
+        let faults = opened.faults.iter().map(ToString::to_string).collect();
+        let messages = through.listed();
+        Ok(Opening {
+            engine: Box::new(through),
+            messages,
+            faults,
+        })
+    }
+
+    /// Compares what a recovery found with what was promised.
+    fn check(&mut self, opening: Opening) -> Result<Node, Broken> {
+        let Opening {
+            engine,
+            messages,
+            faults,
+        } = opening;
+        let n = messages.len();
+        self.disk.note(&[0xc0, n as u64], || {
+            format!("recovered {n} messages, faults: {faults:?}")
+        });
+        let mut found = BTreeMap::new();
+        for (id, open) in messages {
+            let stored = engine.read(id);
+            if let Err(why) = &stored {
+                self.disk
+                    .note(&[0xbad], || format!("{id} cannot be read: {why}"));
+            }
+            if found
+                .insert(
+                    id,
+                    Seen {
+                        open,
+                        stored: stored.ok(),
+                    },
+                )
+                .is_some()
+            {
+                let seen = format!("{id} is recovered twice");
                 return Err(Broken {
                     invariant: "at_most_once",
                     seen,
                 });
             }
         }
-        let n = recovery.messages.len();
-        self.disk.note(&[0xc0, n as u64], || {
-            let faults: Vec<_> = recovery.faults.iter().map(ToString::to_string).collect();
-            format!("recovered {n} messages, faults: {faults:?}")
-        });
         let damage = std::mem::take(&mut self.damage);
         let missing = self.model.compare(&found, damage)?;
         self.totals.missing += missing as u64;
         // What damage took may be told of again at every start.
         if self.totals.damaged == 0 && self.habits.trouble != Trouble::Flips {
-            invariants::bounds_kept("false alarms", recovery.faults.len(), 0)?;
+            invariants::bounds_kept("false alarms", faults.len(), 0)?;
         }
         let files = self.disk.files();
         let large = files
@@ -254,14 +314,9 @@ impl World {
             .filter(|f| f.starts_with(Path::new(SPOOL).join(LARGE)))
             .count();
         invariants::bounds_kept("files of large bodies", large, self.model.large())?;
-        let mut schedule = Schedule::new(self.habits.schedule());
-        for waiting in &recovery.messages {
-            enter(&mut schedule, waiting);
-        }
-        schedule.check().map_err(books)?;
+        engine.check()?;
         Ok(Node {
-            store,
-            schedule,
+            engine,
             workers: Vec::new(),
         })
     }
@@ -279,7 +334,7 @@ impl World {
             }
         }
         self.disk.set_faults(Faults::default());
-        node.schedule.check().map_err(books)
+        node.engine.check()
     }
 
     /// The power goes, or the process is killed, or stops as it should.
@@ -287,7 +342,7 @@ impl World {
         let crashed = self.disk.crashed();
         let kill = self.rng.chance(self.habits.kills);
         if !crashed && self.rng.chance(300) {
-            node.store.close();
+            node.engine.close();
         } else {
             drop(node);
         }
@@ -310,11 +365,11 @@ impl World {
         self.disk
             .set_capacity(self.habits.capacity.max(habits::ROOM));
         self.drain(&mut node)?;
-        invariants::progress(node.schedule.counts().messages)?;
-        node.store.close();
+        invariants::progress(node.engine.counts().messages)?;
+        node.engine.close();
         let mut node = self.open(false)?;
-        invariants::progress(node.store.reader().len())?;
-        while node.store.housekeep() {}
+        invariants::progress(node.engine.stored())?;
+        while node.engine.housekeep() {}
         let used = usize::try_from(self.disk.used()).unwrap_or(usize::MAX);
         invariants::bounds_kept("octets in an empty spool", used, self.habits.empty_spool())
     }
@@ -342,50 +397,11 @@ fn told_as_stored(waiting: &Waiting, envelope: &Envelope) -> Result<(), Broken> 
     })
 }
 
-/// All of a message.
-fn read(store: &Store, id: QueueId) -> Result<(Envelope, Vec<u8>), ReadProblem> {
-    let stored = store.read(id).map_err(ReadProblem::Message)?;
-    let mut content = stored.content();
-    let mut octets = Vec::new();
-    while let Some(piece) = content.next_blocking().map_err(ReadProblem::Content)? {
-        octets.extend_from_slice(&piece);
+fn closed(fault: &Fault) -> Broken {
+    Broken {
+        invariant: "progress",
+        seen: format!("the spool does not open: {fault}"),
     }
-    Ok((stored.envelope().clone(), octets))
-}
-
-#[derive(Debug)]
-enum ReadProblem {
-    Message(ReadError),
-    Content(std::io::Error),
-}
-
-impl fmt::Display for ReadProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReadProblem::Message(e) => e.fmt(f),
-            ReadProblem::Content(e) => e.fmt(f),
-        }
-    }
-}
-
-fn enter(schedule: &mut Schedule, waiting: &Waiting) -> bool {
-    let recipients: Vec<_> = waiting
-        .recipients
-        .iter()
-        .map(|r| NewRecipient {
-            index: r.index,
-            destination: &r.destination,
-            due: r.not_before,
-            held: r.held,
-            noticed: r.noticed,
-        })
-        .collect();
-    schedule.insert(&NewMessage {
-        id: waiting.id,
-        arrived: waiting.arrived,
-        class: u8::from(waiting.report),
-        recipients: &recipients,
-    })
 }
 
 fn books(seen: String) -> Broken {

@@ -110,10 +110,8 @@ impl Model {
         invariants::no_report_about_reports(null, reports.len())?;
         for report in reports {
             let id = report.envelope.id;
-            let made = self
-                .records
-                .get(&id)
-                .is_some_and(|r| r.answer == Answer::Promised);
+            // One that is queued is left out. One that ended is made again, after damage only.
+            let made = self.records.get(&id).is_some_and(Record::may_be_queued);
             if !made {
                 self.lost.remove(&id);
                 self.enter(report, answer, Frame::Settlement(serial));
@@ -235,14 +233,36 @@ impl Model {
                 None => record.answer = Answer::Refused,
             }
         }
+        // A report that should be there and was never found went with what damage took.
+        let promised = |id: &QueueId| {
+            self.records
+                .get(id)
+                .is_some_and(|r| r.answer == Answer::Promised)
+        };
+        let owed = self.records.values().flat_map(Record::reports_owed);
+        let gone: Vec<QueueId> = owed.filter(|id| !promised(id)).collect();
+        self.lost.extend(gone);
         let lost = &self.lost;
         self.records.retain(|id, _| !lost.contains(id));
     }
 }
 
 impl Record {
+    /// The reports that its endings owed.
+    fn reports_owed(&self) -> impl Iterator<Item = QueueId> + '_ {
+        self.settled.iter().filter_map(|settled| match settled {
+            Settled::Ended(Ending::Failed { report }) => *report,
+            _ => None,
+        })
+    }
+
     fn is_queued(&self) -> bool {
         self.answer == Answer::Promised && self.settled.contains(&Settled::Open)
+    }
+
+    fn may_be_queued(&self) -> bool {
+        let ended = |s: &Settled| matches!(s, Settled::Ended(_));
+        self.answer == Answer::Promised && !self.settled.iter().all(ended)
     }
 
     fn given(&self) -> Given<'_> {

@@ -1,6 +1,5 @@
 //! What happens in a life: groups of commits and settlements, reads, housekeeping, passing time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,17 +8,16 @@ use posthaste_queue::envelope::{
 };
 use posthaste_queue::id::{QueueId, ReportKind};
 use posthaste_queue::invariants::{Answer, Broken};
-use posthaste_queue::schedule::{ListedRecipient, Next, Purpose, Standing, Work};
-use posthaste_queue::spool::{
-    Body, Change, NewMessage, Prelude, Settlement, Waiting, WaitingRecipient, WriteError,
-};
+use posthaste_queue::schedule::{Purpose, Work};
+use posthaste_queue::spool::{Body, Change, NewMessage, Prelude, Settlement, WriteError};
 use posthaste_smtp::address::{Mailbox, ReversePath, Utf8};
 use posthaste_smtp::reply::Reply;
 use posthaste_world::Clock;
 
+use super::engine::{Pending, Said};
 use super::habits::Trouble;
 use super::model::{Message, Settling};
-use super::{Node, World, books, enter, read};
+use super::{Node, Way, World};
 
 /// Destinations of all mail.
 const DOMAINS: u64 = 5;
@@ -33,16 +31,6 @@ const LARGE_BODY: u64 = 20_000;
 
 /// Rounds until everything must be delivered.
 const CALM_ROUNDS: u64 = 400;
-
-/// A change under way, with what the model must learn when it is answered.
-enum Pending {
-    Commit(Box<(Message, NewMessage)>),
-    Settlement {
-        work: Work,
-        updates: Vec<(u32, Progress)>,
-        reports: Vec<(Message, NewMessage)>,
-    },
-}
 
 /// How peers and the operator are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +49,7 @@ impl World {
             0..65 => self.group(node)?,
             65..75 => self.read_one(node)?,
             75..85 => {
-                let more = node.store.housekeep();
+                let more = node.engine.housekeep();
                 self.disk.note(&[0x40, u64::from(more)], || {
                     format!("housekeep: more {more}")
                 });
@@ -81,12 +69,12 @@ impl World {
                 group.push(self.settlement(node, work, Mood::Calm));
             }
             self.write(node, group)?;
-            while node.store.housekeep() {}
-            if node.schedule.counts().messages == 0 {
+            while node.engine.housekeep() {}
+            if node.engine.counts().messages == 0 {
                 break;
             }
         }
-        node.schedule.check().map_err(books)
+        node.engine.check()
     }
 
     /// A group of random changes.
@@ -114,12 +102,11 @@ impl World {
         let body = self.octets(len);
         let trace = self.octets(150);
         let octets = [&trace[..], &body[..]].concat();
-        let body = match large {
-            false => Body::Inline(Bytes::from(body)),
-            true => match node.store.large_body(&body) {
-                Ok(body) => Body::Large(body),
-                Err(why) => return self.allowed(why).map(|()| None),
-            },
+        // A draft decides by itself.
+        let maybe_large = large || self.way == Way::Queue;
+        let body = match node.engine.body(body, large) {
+            Ok(body) => body,
+            Err(why) => return self.allowed(why).map(|()| None),
         };
         let new = NewMessage {
             envelope: envelope.clone(),
@@ -130,7 +117,7 @@ impl World {
             Message {
                 envelope,
                 octets,
-                large,
+                large: maybe_large,
             },
             new,
         )))))
@@ -165,23 +152,23 @@ impl World {
         let now = self.clock.now();
         let operator = mood == Mood::Calm || self.rng.chance(50);
         if let Some(id) = operator.then(|| self.any_queued(node, mood)).flatten()
-            && let Ok(work) = node.schedule.claim(id)
+            && let Ok(work) = node.engine.claim(id)
         {
             return Some(work);
         }
-        if let Some(work) = node.schedule.notices(now, 1).pop() {
+        if let Some(work) = node.engine.notice(now) {
             return Some(work);
         }
         loop {
             if node.workers.is_empty() {
-                node.workers = node.schedule.ready(now);
+                node.workers = node.engine.ready(now);
             }
             let which = self.rng.index(node.workers.len());
             let destination = node.workers.get(which)?.clone();
-            if let Some(work) = node.schedule.take(&destination, now) {
+            if let Some(work) = node.engine.take(&destination, now) {
                 return Some(work);
             }
-            node.schedule.leave(&destination);
+            node.engine.leave(&destination);
             node.workers.swap_remove(which);
         }
     }
@@ -189,9 +176,7 @@ impl World {
     /// A queued message for the operator: any usually, a held one when it is calm.
     fn any_queued(&mut self, node: &Node, mood: Mood) -> Option<QueueId> {
         if mood == Mood::Calm {
-            let mut all = node.schedule.list(None);
-            let held = |r: &ListedRecipient| r.standing == Standing::Held;
-            return all.find(|m| m.recipients.iter().any(held)).map(|m| m.id);
+            return node.engine.first_held();
         }
         let queued = self.model.queued();
         queued.get(self.rng.index(queued.len())).copied()
@@ -209,10 +194,9 @@ impl World {
         };
         if work.purpose == Purpose::Attempt {
             if mood == Mood::Usual && self.rng.chance(100) {
-                node.schedule
-                    .destination_failed(&work.destination, "no route", now);
+                node.engine.destination_failed(&work.destination, now);
             } else {
-                node.schedule.destination_ok(&work.destination);
+                node.engine.destination_ok(&work.destination);
             }
         }
         let (mut updates, mut reports) = (Vec::new(), Vec::new());
@@ -314,83 +298,68 @@ impl World {
         )
     }
 
-    /// Writes a group and tells model and schedule what came of it.
+    /// Writes a group and tells the model what came of it.
     fn write(&mut self, node: &mut Node, group: Vec<Pending>) -> Result<(), Broken> {
         if group.is_empty() {
             return Ok(());
         }
-        let changes: Vec<Change> = group.iter().map(Pending::change).collect();
-        let results = node.store.write(&changes);
-        if results.len() != group.len() {
-            let seen = format!("{} answers to {} changes", results.len(), group.len());
+        let given = group.len();
+        let said = node.engine.write(group, self.clock.now());
+        if said.len() != given {
+            let seen = format!("{} answers to {given} changes", said.len());
             return Err(Broken {
                 invariant: "progress",
                 seen,
             });
         }
-        for (pending, result) in group.into_iter().zip(results) {
-            let answer = match result {
-                Ok(()) => Answer::Promised,
-                Err(_) if self.disk.crashed() => Answer::Unknown,
-                Err(WriteError::InDoubt) => Answer::Unknown,
-                Err(why) => {
-                    self.totals.refused += 1;
-                    self.allowed(why)?;
-                    Answer::Refused
-                }
-            };
+        for (pending, said) in said {
+            let answer = self.answer(node, &pending, &said)?;
             self.disk.note(&[0x60, answer as u64], || {
                 format!("{answer:?}: {}", pending.text())
             });
             match pending {
-                Pending::Commit(new) => self.committed(node, new.0, answer),
+                Pending::Commit(new) => {
+                    self.totals.committed += u64::from(answer == Answer::Promised);
+                    self.model.given(new.0, answer);
+                }
                 Pending::Settlement {
                     work,
                     updates,
                     reports,
                 } => {
+                    self.totals.settled += u64::from(answer == Answer::Promised);
                     let reports = reports.into_iter().map(|(message, _)| message).collect();
-                    self.settled(node, &work, (updates, reports), answer)?;
+                    let id = work.id;
+                    self.model.settled(Settling {
+                        id,
+                        updates: &updates,
+                        reports,
+                        answer,
+                    })?;
                 }
             }
         }
         Ok(())
     }
 
-    fn committed(&mut self, node: &mut Node, message: Message, answer: Answer) {
-        if answer == Answer::Promised {
-            self.totals.committed += 1;
-            enter(&mut node.schedule, &waiting(&message.envelope));
-        }
-        self.model.given(message, answer);
-    }
-
-    fn settled(
-        &mut self,
-        node: &mut Node,
-        work: &Work,
-        (updates, reports): (Vec<(u32, Progress)>, Vec<Message>),
-        answer: Answer,
-    ) -> Result<(), Broken> {
-        if answer == Answer::Promised {
-            self.totals.settled += 1;
-            for report in &reports {
-                enter(&mut node.schedule, &waiting(&report.envelope));
+    /// What an answer is worth.
+    fn answer(&mut self, node: &Node, pending: &Pending, said: &Said) -> Result<Answer, Broken> {
+        let why = match said {
+            Said::Answer(Ok(())) => return Ok(Answer::Promised),
+            _ if self.disk.crashed() => return Ok(Answer::Unknown),
+            // Nobody heard it: the message is known to the schedule, and then durable; or it is
+            // not, and will never be, unless the disk left it in doubt.
+            Said::ToNobody if node.engine.knows(pending.id()) => return Ok(Answer::Promised),
+            Said::ToNobody if self.habits.trouble == Trouble::Faults => {
+                return Ok(Answer::Unknown);
             }
-            let next: Vec<_> = updates
-                .iter()
-                .map(|(i, p)| (*i, next_of(work, p)))
-                .collect();
-            node.schedule.finish(work, &next);
-        } else {
-            node.schedule.put_back(work, self.clock.now());
-        }
-        self.model.settled(Settling {
-            id: work.id,
-            updates: &updates,
-            reports,
-            answer,
-        })
+            Said::ToNobody => return Ok(Answer::Refused),
+            Said::Answer(Err(WriteError::InDoubt)) => return Ok(Answer::Unknown),
+            Said::Answer(Err(why)) => *why,
+        };
+        self.totals.refused += 1;
+        self.allowed(why)?;
+        Ok(Answer::Refused)
     }
 
     /// Whether this run has a reason to refuse.
@@ -420,7 +389,7 @@ impl World {
         let Some(record) = self.model.get(id) else {
             return Ok(());
         };
-        let seen = match read(&node.store, id) {
+        let seen = match node.engine.read(id) {
             Ok((envelope, octets)) if envelope == record.envelope && octets == record.octets => {
                 return Ok(());
             }
@@ -461,90 +430,13 @@ impl World {
                 reports: Vec::new(),
             }),
         };
-        match node.store.write(&[change]).first() {
-            Some(Err(_)) => Ok(()),
+        match node.engine.try_impossible(change) {
+            None | Some(Err(_)) => Ok(()),
             answer => Err(Broken {
                 invariant: "no_false_promise",
                 seen: format!("an impossible change is answered with {answer:?}"),
             }),
         }
-    }
-}
-
-impl Pending {
-    fn change(&self) -> Change {
-        match self {
-            Pending::Commit(new) => Change::Commit(Box::new(new.1.clone())),
-            Pending::Settlement {
-                work,
-                updates,
-                reports,
-            } => Change::Settle(Settlement {
-                id: work.id,
-                updates: updates.clone(),
-                reports: reports.iter().map(|(_, new)| new.clone()).collect(),
-            }),
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Pending::Commit(new) => format!(
-                "{} with {} recipients, {} octets{}",
-                new.0.envelope.id,
-                new.0.envelope.recipients.len(),
-                new.0.octets.len(),
-                if new.0.large {
-                    " in a file of its own"
-                } else {
-                    ""
-                }
-            ),
-            Pending::Settlement {
-                work,
-                updates,
-                reports,
-            } => {
-                let states: Vec<_> = updates.iter().map(|(i, p)| (i, p.state, p.held)).collect();
-                let reports: Vec<_> = reports.iter().map(|(m, _)| m.envelope.id).collect();
-                format!(
-                    "{} {:?} {states:?}, reports {reports:?}",
-                    work.id, work.purpose
-                )
-            }
-        }
-    }
-}
-
-/// What the queue makes of new progress.
-fn next_of(work: &Work, progress: &Progress) -> Next {
-    if progress.state.is_final() {
-        Next::Closed
-    } else if progress.held {
-        Next::Hold
-    } else if work.purpose == Purpose::DelayNotice {
-        Next::Unchanged
-    } else {
-        Next::Retry {
-            at: progress.not_before,
-        }
-    }
-}
-
-/// What the schedule is told of a new message.
-fn waiting(envelope: &Envelope) -> Waiting {
-    let recipients = envelope.open().map(|(index, r)| WaitingRecipient {
-        index,
-        destination: Arc::from(r.address.domain().to_string()),
-        not_before: r.progress.not_before,
-        held: r.progress.held,
-        noticed: r.progress.noticed,
-    });
-    Waiting {
-        id: envelope.id,
-        arrived: envelope.message.arrived,
-        report: envelope.message.reverse_path.is_null(),
-        recipients: recipients.collect(),
     }
 }
 
