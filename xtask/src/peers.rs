@@ -56,7 +56,7 @@ const FIRST_USER: u32 = 61_100;
 const STAMP: &str = "packages";
 
 /// Where the peers are unpacked.
-pub(crate) fn folder() -> PathBuf {
+fn folder() -> PathBuf {
     root().join("target/peers")
 }
 

@@ -38,28 +38,43 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// Runs one of the binaries of `tests/`, with what it prints.
 pub(crate) fn only(name: &str, arguments: &[String]) -> Result<()> {
     peers::run().or_else(|fault| if command::in_ci() { Err(fault) } else { Ok(()) })?;
-    let mut words = vec![
-        "test",
-        "--locked",
-        "--package",
-        "posthaste-tests",
-        "--test",
-        name,
-        "--",
-    ];
-    words.push("--nocapture");
+    let mut words = PROCESSES.to_vec();
+    words.extend(["--test", name, "--", "--nocapture"]);
     words.extend(arguments.iter().map(String::as_str));
     tests(&words)
 }
 
+/// Builds the program as it ships, and runs the tests of the program as a process against that: the
+/// README's demo, dialogues, durability, memory.
+pub(crate) fn release() -> Result<()> {
+    let build = ["build", "--release", "--locked", "--package", "posthaste"];
+    command::cargo().args(build).run()?;
+    let mut words = PROCESSES.to_vec();
+    words.extend([
+        "--test",
+        "first_week",
+        "--test",
+        "blackbox",
+        "--test",
+        "durability",
+    ]);
+    words.extend(["--test", "torture", "--", "--nocapture"]);
+    let program = command::target().join("release/posthaste");
+    report(command::cargo().args(words).env("POSTHASTE", program))
+}
+
+/// Cargo's words for the tests that drive the program as a process.
+const PROCESSES: [&str; 4] = ["test", "--locked", "--package", "posthaste-tests"];
+
 fn tests(words: &[&str]) -> Result<()> {
-    command::cargo()
-        .args(["build", "--locked", "--package", "posthaste"])
-        .run()?;
-    let mut child = command::cargo()
-        .args(words)
-        .env("POSTHASTE_PEERS", peers::folder())
-        .piped()?;
+    let build = ["build", "--locked", "--package", "posthaste"];
+    command::cargo().args(build).run()?;
+    report(command::cargo().args(words))
+}
+
+/// Runs tests, and adds up what their binaries say.
+fn report(run: command::Run) -> Result<()> {
+    let mut child = run.piped()?;
     let output = child.stdout.take().ok_or("cargo test has no output")?;
     let mut tally = Tally::default();
     for line in BufReader::new(output).lines() {
