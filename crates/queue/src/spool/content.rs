@@ -140,7 +140,8 @@ impl Content {
     /// The next piece, never empty; `None` at the end. Disk reads happen on a pool.
     ///
     /// # Errors
-    /// When the disk fails, or the message on it is damaged.
+    /// When the disk fails, or the message on it is damaged; and for ever after a call that was
+    /// dropped before its end.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         if self.in_memory() {
             return self.next_blocking();
@@ -148,7 +149,7 @@ impl Content {
         let Some(Pools(work)) = self.work.clone() else {
             return self.next_blocking();
         };
-        let mut content = std::mem::replace(self, Content::ended());
+        let mut content = std::mem::replace(self, Content::lost());
         let read = work
             .on(Pool::Disk, move || (content.next_blocking(), content))
             .await;
@@ -177,11 +178,11 @@ impl Content {
         !self.ready.is_empty() || matches!(self.raw, Raw::Memory(_))
     }
 
-    fn ended() -> Content {
-        let raw = Raw::Memory(Bytes::new());
+    /// What is left when a read is dropped: it must not look like the end of the message.
+    fn lost() -> Content {
         Content {
             ready: VecDeque::new(),
-            raw,
+            raw: Raw::Lost,
             edits: None,
             work: None,
         }
@@ -220,12 +221,19 @@ impl Content {
 #[derive(Debug)]
 enum Raw {
     Memory(Bytes),
-    File { large: LargeBody, at: u64, crc: u32 },
+    /// A read was dropped before its end.
+    Lost,
+    File {
+        large: LargeBody,
+        at: u64,
+        crc: u32,
+    },
 }
 
 impl Raw {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
         match self {
+            Raw::Lost => Err(io::Error::other("an earlier read was given up")),
             Raw::Memory(octets) => {
                 Ok(Some(std::mem::take(octets)).filter(|octets| !octets.is_empty()))
             }

@@ -225,26 +225,20 @@ impl Inner {
         Waiting::of(envelope, &mut |recipient| (self.key)(recipient).into())
     }
 
-    /// Keeps a new message for its first attempt.
+    /// Keeps a new message for its first attempt. A large body would keep its file open.
     fn remember(&self, new: NewMessage, octets: usize) {
         let NewMessage {
             envelope,
             prelude,
-            body,
-        } = new;
-        let source = match body {
-            Body::Inline(octets) => Source::Memory(octets),
-            Body::Large(large) => Source::File(large),
+            body: Body::Inline(body),
+        } = new
+        else {
+            return;
         };
-        let octets = octets.max(match &source {
-            Source::Memory(octets) => octets.len(),
-            Source::File(_) => 0,
-        });
-        let cost = octets + prelude.trace.len();
-        self.cache.insert(
-            Stored::new(Arc::new(envelope), Arc::new(prelude), source),
-            cost,
-        );
+        let octets = octets.max(body.len()) + prelude.trace.len();
+        let source = Source::Memory(body);
+        let stored = Stored::new(Arc::new(envelope), Arc::new(prelude), source);
+        self.cache.insert(stored, octets);
     }
 }
 
