@@ -146,6 +146,26 @@ fn a_message_goes_all_the_way() {
 }
 
 #[test]
+fn a_report_that_is_queued_already_stays_as_it_is() {
+    run(async |world, dir| {
+        let (queue, _) = open(&world, dir, 64 << 20);
+        let report = new_id(&world);
+        commit(&queue, report, b"first").await.unwrap();
+        let parent = new_id(&world);
+        commit(&queue, parent, b"x").await.unwrap();
+        queue.hold(report).await.unwrap();
+        let again = vec![message(report, 1, b"second")];
+        queue
+            .settle(take(&queue), vec![outcome(0)], again)
+            .await
+            .unwrap();
+        let stored = queue.read(report).await.unwrap();
+        assert_eq!(octets(&stored).await, b"Received: by us\r\nfirst");
+        assert!(stored.envelope().recipients[0].progress.held);
+    });
+}
+
+#[test]
 fn bodies_spill_under_pressure_and_none_is_refused() {
     run(async |world, dir| {
         let (queue, _) = open(&world, dir, 512 << 10);

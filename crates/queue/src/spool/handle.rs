@@ -338,7 +338,8 @@ impl Writer {
                     changes.push(change);
                     rests.push(Rest::Commit(waiting, charge, file, wake));
                 }
-                Job::Settle(settle) => {
+                Job::Settle(mut settle) => {
+                    self.leave_out_known_reports(&mut settle);
                     let Settle {
                         change,
                         waiting,
@@ -362,6 +363,15 @@ impl Writer {
             };
         }
         (changes, rests)
+    }
+
+    /// A report that is queued already was made before: what is known of it stays as it is.
+    fn leave_out_known_reports(&self, settle: &mut Settle) {
+        let known = |id: &QueueId| self.inner.reader.contains(*id);
+        if let Change::Settle(settlement) = &mut settle.change {
+            settlement.reports.retain(|new| !known(&new.envelope.id));
+        }
+        settle.waiting.retain(|waiting| !known(&waiting.id));
     }
 
     /// Notes what became durable, then wakes everybody.
