@@ -240,6 +240,13 @@ impl Queue {
         self.schedule().destination_ok(destination);
     }
 
+    /// Opens every destination that fails for a probe; see [`Schedule::probe_all`].
+    pub fn probe_all(&self) {
+        let now = self.clock.now();
+        self.schedule().probe_all(now);
+        self.changed.notify_waiters();
+    }
+
     /// Delay notices and expiries that are due, at most `limit`; see [`Schedule::notices`].
     #[must_use]
     pub fn notices(&self, limit: usize) -> Vec<Work> {
@@ -293,10 +300,21 @@ impl Queue {
     /// # Errors
     /// See [`OperatorError`].
     pub async fn remove(&self, id: QueueId) -> Result<(), OperatorError> {
-        self.change(id, |progress| {
-            progress.state = crate::envelope::State::Removed
-        })
-        .await
+        let mut hands = self.in_hands(self.claim(id)?);
+        let Some(work) = hands.work.take() else {
+            return Ok(());
+        };
+        // A message that can no longer be read can be taken out all the same.
+        let removed = |recipient: &u32| Outcome {
+            recipient: *recipient,
+            progress: Progress {
+                state: crate::envelope::State::Removed,
+                ..Progress::default()
+            },
+            destination: None,
+        };
+        let outcomes = work.recipients.iter().map(removed).collect();
+        Ok(self.settle(work, outcomes, Vec::new()).await?)
     }
 
     /// Up to `limit` messages after the given one, by age.

@@ -65,7 +65,9 @@ impl Gate {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = reception;
     }
 
-    fn current(&self) -> Arc<Reception> {
+    /// The reception that new connections meet.
+    #[must_use]
+    pub fn current(&self) -> Arc<Reception> {
         self.reception
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -6,7 +6,8 @@
 //!
 //! This module does **not** read files of configuration or signals: `main` does.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use posthaste_queue::backoff::Intervals;
 use posthaste_queue::schedule::{self, Expiry};
@@ -14,6 +15,7 @@ use posthaste_queue::{Queue, spool};
 use posthaste_smtp::server;
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
+use posthaste_world::work::Pool;
 
 use crate::config::{Config, Service};
 use crate::control::Control;
@@ -37,6 +39,8 @@ use crate::telemetry::{self, Event, Log};
 const WORKERS_PER_DESTINATION: usize = 20;
 /// Workers at once in all.
 const WORKERS: usize = 500;
+/// How long the last records may take to be read.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// The port of other servers (RFC 5321 §4.5.4.2).
 const SMTP_PORT: u16 = 25;
 /// Refused commands of one session before it is closed.
@@ -50,6 +54,7 @@ pub struct Node {
     world: World,
     log: Arc<Log>,
     shutdown: Shutdown,
+    names: Arc<Names>,
     queue: Arc<Queue>,
     gate: Arc<Gate>,
     dispatch: Arc<Dispatch>,
@@ -121,16 +126,20 @@ impl Node {
     ) -> Result<Node, Fault> {
         let shutdown = Shutdown::default();
         let wiring = Wiring::new(world, log, config, &helpers);
-        let queue = wiring.open_queue()?;
+        let names = Arc::new(Names(RwLock::new(wiring.directory.clone())));
+        let queue = wiring.open_queue(&names)?;
         let listening: Vec<_> = sockets.0.iter().map(Bound::local).collect();
         let stages = wiring.stages(&listening);
         let (clone, down) = (queue.clone(), shutdown.clone());
         let dispatch = Dispatch::new(world.clone(), log.clone(), clone, down, stages);
+        let reception = wiring.reception(&queue, &shutdown);
+        let gate = Gate::new(world.clone(), log.clone(), shutdown.clone(), reception);
         let control = Control {
             world: world.clone(),
             log: log.clone(),
             queue: queue.clone(),
             dispatch: dispatch.clone(),
+            gate: gate.clone(),
             shutdown: shutdown.clone(),
             hostname: config.hostname.to_string(),
         };
@@ -140,8 +149,6 @@ impl Node {
                 "give the server's user the folder `data_dir`, with a path below 100 characters",
             )
         })?;
-        let reception = wiring.reception(&queue, &shutdown);
-        let gate = Gate::new(world.clone(), log.clone(), shutdown.clone(), reception);
         world
             .work
             .spawn("dispatch", Box::pin(dispatch.clone().run()));
@@ -155,6 +162,7 @@ impl Node {
             world,
             log,
             shutdown,
+            names,
             queue,
             gate,
             dispatch,
@@ -200,10 +208,13 @@ impl Node {
             .extend(new.into_iter().map(|bound| listen::open(&self.gate, bound)));
         let wiring = Wiring::new(&self.world, &self.log, config, &self.helpers);
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
+        self.names.replace(wiring.directory.clone());
         self.queue.set_schedule(schedule_settings(config));
         self.dispatch.replace(wiring.stages(&listening));
         self.gate
             .replace(wiring.reception(&self.queue, &self.shutdown));
+        // What failed may be what was mended; mail whose way changed finds its new one now.
+        self.queue.probe_all();
         let file = config.file.display().to_string();
         self.log.emit(&Event::Reloaded {
             config: file.into(),
@@ -222,7 +233,28 @@ impl Node {
         self.shutdown.drained(&*self.world.clock, DRAIN_TIME).await;
         self.queue.close().await;
         self.log.emit(&Event::Stopped {});
-        self.log.flush();
+        let log = self.log.clone();
+        tokio::select! {
+            // Whoever should read our output may not do so any more: that must not keep us.
+            _ = self.world.work.on(Pool::Disk, move || log.flush()) => {}
+            () = self.world.clock.sleep(FLUSH_TIME) => {}
+        }
+    }
+}
+
+/// The directory by which new messages are scheduled; a reload exchanges it.
+struct Names(RwLock<Arc<Directory>>);
+
+impl Names {
+    fn now(&self) -> Arc<Directory> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn replace(&self, directory: Arc<Directory>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = directory;
     }
 }
 
@@ -251,7 +283,7 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    fn open_queue(&self) -> Result<Arc<Queue>, Fault> {
+    fn open_queue(&self, names: &Arc<Names>) -> Result<Arc<Queue>, Fault> {
         let clock = &self.world.clock;
         let begun = clock.elapsed();
         let alarm = self.log.clone();
@@ -262,8 +294,8 @@ impl<'a> Wiring<'a> {
             },
             schedule: schedule_settings(self.config),
         };
-        let directory = self.directory.clone();
-        let key: posthaste_queue::Key = Arc::new(move |r| directory.destination(&r.address));
+        let names = names.clone();
+        let key: posthaste_queue::Key = Arc::new(move |r| names.now().destination(&r.address));
         let dir = self.config.data_dir.join("spool");
         let (queue, opened) = Queue::open(self.world, &dir, settings, key).map_err(|f| {
             Fault::new(format!("{} {}", f.doing(), f.path().display()), f.cause()).fix(f.advice())

@@ -100,6 +100,9 @@ pub enum Event<'a> {
         host: Cow<'a, str>,
         /// Recipients tried.
         recipients: usize,
+        /// Hosts that were tried before, and why each was passed over.
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        passed_over: &'a [String],
         /// How long it took.
         ms: u64,
     },
@@ -136,6 +139,8 @@ pub enum Event<'a> {
         verb: &'a str,
         /// Messages it concerned.
         messages: usize,
+        /// The first of their queue ids.
+        ids: &'a [String],
     },
     /// Something of ours failed; the operator must act.
     Fault {

@@ -313,7 +313,7 @@ impl Schedule {
         }
         match work.purpose {
             Purpose::Attempt => r.tried = true,
-            Purpose::DelayNotice => r.noticed = true,
+            Purpose::DelayNotice => r.noticed |= next.is_some(),
             Purpose::Operator => r.tried &= !r.held,
             Purpose::Expiry => {}
         }

@@ -376,6 +376,16 @@ impl Schedule {
         self.forget(d);
     }
 
+    /// Opens every destination that fails for a probe: what it fails for may have been mended.
+    pub fn probe_all(&mut self, now: Timestamp) {
+        for d in (0..).take(self.destinations.len()) {
+            if let Some(backoff) = self.destination_mut(d).and_then(|d| d.backoff.as_mut()) {
+                backoff.failure.until = backoff.failure.until.min(now);
+                self.refresh(d);
+            }
+        }
+    }
+
     /// Notes that a destination as a whole fails (no connection, 421, …), and why. From now on it
     /// is left alone for an interval, which grows with each probe that fails.
     pub fn destination_failed(&mut self, destination: &str, reason: &str, now: Timestamp) {

@@ -22,6 +22,7 @@ use posthaste_world::{BoxStream, World};
 use tokio::sync::Semaphore;
 
 use crate::dispatch::Dispatch;
+use crate::listen::Gate;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
 
@@ -29,6 +30,8 @@ use wire::{Answer, Request};
 
 /// Connections to the control socket that are served at once; others wait.
 const CLIENTS_MAX: usize = 16;
+/// How long to wait before accepting again after the system refused to.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long one request may take in all; a client that stands still holds nothing for longer.
 const REQUEST_TIME: Duration = Duration::from_secs(600);
 
@@ -48,6 +51,8 @@ pub struct Control {
     pub queue: Arc<Queue>,
     /// Who bounces, and knows the current directory.
     pub dispatch: Arc<Dispatch>,
+    /// Who knows the limits that hold now.
+    pub gate: Arc<Gate>,
     /// Whether the server stops.
     pub shutdown: Shutdown,
     /// Our own name.
@@ -77,7 +82,14 @@ impl Control {
                 () = self.shutdown.stopping() => return,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(fault) => {
+                    self.log.fault("accepting a control connection", &fault);
+                    self.world.clock.sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
             let control = self.clone();
             let client = async move {
                 control.serve(stream).await;

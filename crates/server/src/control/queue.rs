@@ -7,6 +7,7 @@ use std::io;
 
 use posthaste_queue::envelope::{Envelope, Progress};
 use posthaste_queue::schedule::{Listed, ListedRecipient, Standing};
+use posthaste_queue::spool::ReadError;
 use posthaste_queue::{OperatorError, QueueId};
 use posthaste_world::{BoxStream, Timestamp};
 
@@ -15,6 +16,8 @@ use super::{Control, failed};
 use crate::filter::{Filter, State, Subject, SubjectRecipient};
 use crate::telemetry::Event;
 
+/// Messages that the record of a change names.
+const IDS_NAMED: usize = 100;
 /// Messages looked at between two looks at the schedule.
 const PAGE: usize = 500;
 
@@ -39,7 +42,7 @@ pub async fn run(
         return Ok(Answer::Done(u64::try_from(messages).unwrap_or(u64::MAX)));
     }
     let mut done = 0;
-    let mut problems = Vec::new();
+    let (mut ids, mut problems) = (Vec::new(), Vec::new());
     let mut after = None;
     loop {
         let page = page(control, &filter, after);
@@ -58,6 +61,9 @@ pub async fn run(
                 }
             }
             done += 1;
+            if ids.len() < IDS_NAMED {
+                ids.push(listed.id.to_string());
+            }
         }
         if filter.id().is_some() {
             break;
@@ -67,6 +73,7 @@ pub async fn run(
         control.log.emit(&Event::Operator {
             verb: verb.name(),
             messages: done,
+            ids: &ids,
         });
     }
     if !problems.is_empty() {
@@ -115,8 +122,11 @@ async fn change(
 
 /// The message as an item, if it is still there and the filter selects it.
 async fn look(control: &Control, listed: &Listed, filter: &Filter) -> Option<Item> {
-    let stored = control.queue.read(listed.id).await.ok()?;
-    let item = item(control, stored.envelope(), listed);
+    let item = match control.queue.read(listed.id).await {
+        Ok(stored) => item(control, stored.envelope(), listed),
+        // It ended in between, or it is damaged: then it must be seen, and can be deleted.
+        Err(fault) => damaged(control, &control.queue.get(listed.id)?, &fault),
+    };
     let recipients: Vec<_> = item.recipients.iter().map(subject).collect();
     let subject = Subject {
         id: &item.id,
@@ -140,18 +150,47 @@ fn subject(recipient: &ItemRecipient) -> SubjectRecipient<'_> {
     }
 }
 
+/// What is known of a message whose envelope cannot be read.
+fn damaged(control: &Control, listed: &Listed, fault: &ReadError) -> Item {
+    let mut item = outline(control, listed);
+    for recipient in &listed.recipients {
+        item.recipients.push(ItemRecipient {
+            address: String::new(),
+            original: None,
+            state: "damaged".to_string(),
+            attempts: 0,
+            last_reply: fault.to_string(),
+            host: String::new(),
+            destination: recipient.destination.to_string(),
+            next: None,
+            destination_failure: None,
+        });
+    }
+    item
+}
+
+/// What the schedule knows of a message.
+fn outline(control: &Control, listed: &Listed) -> Item {
+    Item {
+        id: listed.id.to_string(),
+        from: String::new(),
+        arrived: text(listed.arrived),
+        age_s: control.world.clock.now().since(listed.arrived).as_secs(),
+        expires: text(listed.expires),
+        size: 0,
+        peer: String::new(),
+        recipients: Vec::new(),
+    }
+}
+
 fn item(control: &Control, envelope: &Envelope, listed: &Listed) -> Item {
     let message = &envelope.message;
     let from = message.reverse_path.mailbox().map(ToString::to_string);
     let mut item = Item {
-        id: envelope.id.to_string(),
         from: from.unwrap_or_default(),
-        arrived: text(listed.arrived),
-        age_s: control.world.clock.now().since(listed.arrived).as_secs(),
-        expires: text(listed.expires),
         size: message.content.size,
         peer: message.peer.to_string(),
-        recipients: Vec::new(),
+        ..outline(control, listed)
     };
     for (index, open) in envelope.open() {
         let Some(listed) = listed.recipients.iter().find(|l| l.index == index) else {

@@ -12,17 +12,16 @@ use posthaste_message::edit;
 use posthaste_message::header::{Field, MAX_BLOCK, Scan};
 use posthaste_message::{address_list, date, message_id, received};
 use posthaste_queue::QueueId;
-use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient};
+use posthaste_queue::envelope::{ContentFacts, Envelope, Message};
 use posthaste_queue::spool::Prelude;
 use posthaste_smtp::address::{ForwardPath, Mailbox, ReversePath, Utf8};
 use posthaste_world::BoxStream;
 
 use super::wire::{self, Answer};
 use super::{Control, failed};
-use crate::lookup::Resolution;
-
-/// Largest message that is taken this way.
-const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+use crate::lookup::{Final, Resolution};
+use crate::receive::recipients::{Recipients, TooMany};
+use crate::telemetry::{Event, clean};
 
 /// Reads a message from `stream` and queues it.
 ///
@@ -34,16 +33,16 @@ pub async fn run(
     from: Option<String>,
     recipients: Vec<String>,
 ) -> io::Result<Answer> {
+    let limit = control.gate.current().settings.message_size;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut octets = Vec::new();
     loop {
         let piece = wire::read_octets(stream).await?;
         if piece.is_empty() {
             break;
         }
-        if octets.len() + piece.len() > MESSAGE_MAX {
-            return Ok(failed(format!(
-                "the message is larger than {MESSAGE_MAX} octets"
-            )));
+        if octets.len() + piece.len() > limit {
+            return Ok(failed(format!("the message is larger than {limit} octets")));
         }
         octets.extend_from_slice(&piece);
     }
@@ -70,9 +69,9 @@ async fn queue(
     if to.is_empty() {
         return Err("no recipient: name one, or write a To field into the message".to_string());
     }
-    let mut finals = Vec::new();
+    let mut recipients = Recipients::default();
     for text in &to {
-        finals.extend(resolve(control, text)?);
+        resolve(control, text, &mut recipients)?;
     }
     let id = QueueId::new(control.world.clock.now(), &*control.world.random);
     let content = letter.message(control);
@@ -88,6 +87,7 @@ async fn queue(
             longest_line: facts.longest_line,
         },
     );
+    let from = reverse_path.to_string();
     message.reverse_path = reverse_path;
     message.listener = "control".into();
     let mut draft = control.queue.draft();
@@ -96,7 +96,7 @@ async fn queue(
     let envelope = Envelope {
         id,
         message,
-        recipients: finals,
+        recipients: recipients.into_list(),
     };
     let prelude = Prelude::trace(trace.into_bytes());
     let receipt = control
@@ -104,7 +104,20 @@ async fn queue(
         .commit(draft, envelope, prelude)
         .await
         .map_err(|e| e.to_string())?;
-    Ok(Answer::Queued(receipt.id().to_string()))
+    let id = receipt.id().to_string();
+    control.log.emit(&Event::Transaction {
+        id: &id,
+        session: 0,
+        peer: "control",
+        from: from.into(),
+        to: &to,
+        refused: &[],
+        size: facts.size,
+        message_id: clean(facts.message_id.as_deref().unwrap_or_default()),
+        result: "accepted",
+        reply: "queued".into(),
+    });
+    Ok(Answer::Queued(id))
 }
 
 fn trace(control: &Control, id: QueueId) -> String {
@@ -133,26 +146,23 @@ fn reverse_path(text: &str) -> Result<ReversePath, String> {
         .map_err(|e| format!("the sender {text:?} is no address: {e}"))
 }
 
-fn resolve(control: &Control, text: &str) -> Result<Vec<Recipient>, String> {
+fn resolve(control: &Control, text: &str, recipients: &mut Recipients) -> Result<(), String> {
     let mailbox = Mailbox::parse(text, Utf8::Refused)
         .map_err(|e| format!("the recipient {text:?} is no address: {e}"))?;
     let stages = control.dispatch.stages();
     let path = ForwardPath::Mailbox(mailbox);
-    match stages.delivery.route.directory().resolve(&path) {
-        Resolution::NotOurs(mailbox) => Ok(vec![Recipient::new(mailbox)]),
-        Resolution::Unknown => Err(format!("{text}: no such mailbox here")),
-        Resolution::Broken(why) => Err(format!("{text}: its alias cannot be expanded: {why}")),
-        Resolution::Local(finals) => Ok(finals
-            .into_iter()
-            .map(|target| {
-                let mut recipient = Recipient::new(target.address);
-                recipient.alias = target.alias;
-                recipient.progress.held = target.hold;
-                recipient.original = Some(path.clone());
-                recipient
-            })
-            .collect()),
-    }
+    let finals = match stages.delivery.route.directory().resolve(&path) {
+        Resolution::Local(finals) => finals,
+        Resolution::NotOurs(address) => vec![Final {
+            address,
+            alias: None,
+            hold: false,
+        }],
+        Resolution::Unknown => return Err(format!("{text}: no such mailbox here")),
+        Resolution::Broken(why) => return Err(format!("{text}: its alias is broken: {why}")),
+    };
+    let added = recipients.add(&path, finals);
+    added.map_err(|TooMany| format!("{text}: too many recipients for one message"))
 }
 
 /// A text that is to become a message.

@@ -112,7 +112,7 @@ pub struct ItemRecipient {
     /// Address as given at RCPT, when it is another.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub original: Option<String>,
-    /// `queued`, `deferred`, `held` or `active`.
+    /// `queued`, `deferred`, `held`, `active`, or `damaged` when the message cannot be read.
     pub state: String,
     /// Attempts so far.
     pub attempts: u32,

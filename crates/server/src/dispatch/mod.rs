@@ -130,11 +130,17 @@ impl Dispatch {
 
     /// One worker: all that is due for a destination, one message after the other.
     async fn serve(&self, destination: &Arc<str>) {
-        let stages = self.stages();
+        let mut stages = self.stages();
         let mut connection = self.unused.take(destination, self.world.clock.elapsed());
         while !self.shutdown.is_stopping()
             && let Some(work) = self.queue.take(destination)
         {
+            let current = self.stages();
+            if !Arc::ptr_eq(&stages, &current) {
+                // The configuration changed: the connection may lead where nothing goes any more.
+                self.close(connection.take().into_iter().collect());
+                stages = current;
+            }
             let hands = Hands::new(&self.queue, work);
             self.deliver(hands, &stages, &mut connection).await;
         }
@@ -194,9 +200,11 @@ impl Dispatch {
             .filter_map(|(recipient, outcome)| {
                 let mut progress = progress_of(stored, *recipient)?;
                 progress.attempts = progress.attempts.saturating_add(1);
-                let wait = match attempted.destination_failed {
-                    Some(_) => Duration::ZERO, // the destination's own interval decides
-                    None => stages.intervals.after(progress.attempts),
+                // Where no transaction was begun the destination's own interval decides. A message
+                // that was sent waits its own, whatever became of it: it may be the message's fault.
+                let wait = match attempted.not_begun {
+                    true => Duration::ZERO,
+                    false => stages.intervals.after(progress.attempts),
                 };
                 progress.not_before = now + wait;
                 self.advance(&mut progress, outcome);

@@ -17,12 +17,18 @@ impl Dispatch {
             .outcomes
             .iter()
             .find_map(|(_, o)| o.host.as_deref());
+        let passed_over: Vec<_> = attempted
+            .passed_over
+            .iter()
+            .map(|(host, why)| format!("{host}: {}", clean(why)))
+            .collect();
         let took = self.world.clock.elapsed().saturating_sub(begun);
         self.log.emit(&Event::Attempt {
             id: &id,
             destination: &work.destination,
             host: clean(host.unwrap_or_default()),
             recipients: attempted.outcomes.len(),
+            passed_over: &passed_over,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         });
         for fault in &attempted.faults {

@@ -28,6 +28,16 @@ pub enum Disconnect {
     Timeout,
 }
 
+/// How much of a peer's patience is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// All of it: the peer has just completed what it was waited for.
+    Fresh,
+    /// What is left of it: the peer has sent a part only. A command that comes an octet at a time
+    /// has no more time than one that does not come.
+    Running,
+}
+
 /// A peer's stream and what it takes to serve it.
 pub struct Connection {
     stream: BoxStream,
@@ -65,9 +75,15 @@ impl Connection {
     ///
     /// # Errors
     /// The connection is lost, or the peer's time is up.
-    pub async fn exchange(&mut self, session: &mut Session) -> Result<(), Disconnect> {
-        self.flush(session).await?;
-        self.timer.set(session.patience());
+    pub async fn exchange(
+        &mut self,
+        session: &mut Session,
+        patience: Patience,
+    ) -> Result<(), Disconnect> {
+        let replied = self.flush(session).await?;
+        if replied || patience == Patience::Fresh {
+            self.timer.set(session.patience());
+        }
         let shutdown = self.shutdown.clone();
         let mut stopping = std::pin::pin!(shutdown.stopping());
         let mut listens = !session.in_transaction();
@@ -105,15 +121,17 @@ impl Connection {
         let said = self.flush(session).await;
         // The peer may have closed already; there is nothing left to lose.
         let _ = poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
-        end.and_then(|end| said.map(|()| end))
+        end.and_then(|end| said.map(|_| end))
     }
 
-    async fn flush(&mut self, session: &mut Session) -> Result<(), Disconnect> {
+    /// Sends the replies that are ready; whether there were any.
+    async fn flush(&mut self, session: &mut Session) -> Result<bool, Disconnect> {
         if session.output().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.timer.set(WRITE_TIME);
-        poll_fn(|cx| self.poll_flush(cx, session)).await
+        poll_fn(|cx| self.poll_flush(cx, session)).await?;
+        Ok(true)
     }
 
     fn poll_flush(

@@ -8,6 +8,7 @@
 //! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
 
 pub mod connection;
+pub mod recipients;
 pub mod transaction;
 pub mod visit;
 
@@ -24,7 +25,7 @@ use crate::policy::Policy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
 
-use connection::{Connection, Disconnect};
+use connection::{Connection, Disconnect, Patience};
 use transaction::{Received, Transaction};
 use visit::Visit;
 
@@ -74,13 +75,19 @@ async fn converse(
 ) -> Result<Closed, Disconnect> {
     let mut session = Session::new(stages.settings.clone());
     let mut transaction = Transaction::none();
+    let mut patience = Patience::Fresh;
     let end = loop {
-        if session.wants_input()
-            && let Err(end) = connection.exchange(&mut session).await
-        {
-            break Err(end);
+        if session.wants_input() {
+            match connection.exchange(&mut session, patience).await {
+                Ok(()) => patience = Patience::Running,
+                Err(end) => break Err(end),
+            }
         }
-        match session.next() {
+        let event = session.next();
+        if event.is_some() {
+            patience = Patience::Fresh;
+        }
+        match event {
             None => {}
             Some(Event::Connected) => session.answer(stages.policy.connect()),
             Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),

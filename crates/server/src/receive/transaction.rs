@@ -7,7 +7,7 @@
 
 use posthaste_message::header::{Facts, Scan};
 use posthaste_message::received;
-use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient};
+use posthaste_queue::envelope::{ContentFacts, Envelope, Message};
 use posthaste_queue::spool::{Draft, Prelude, WriteError};
 use posthaste_queue::{QueueId, Receipt};
 use posthaste_smtp::address::ForwardPath;
@@ -15,8 +15,8 @@ use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{Mail, Rcpt};
 
 use super::Reception;
+use super::recipients::{Recipients, TooMany};
 use super::visit::Visit;
-use crate::lookup::Final;
 use crate::telemetry::Refused;
 
 /// Refused recipients that a record names; the rest of a flood adds nothing.
@@ -37,16 +37,10 @@ pub struct Received {
     pub to: Vec<String>,
     /// Recipients refused at RCPT.
     pub refused: Vec<Refused>,
-    recipients: Vec<Meant>,
+    recipients: Recipients,
     draft: Option<Draft>,
     scan: Scan,
     fault: Option<WriteError>,
-}
-
-/// A recipient as given, and whom it means.
-struct Meant {
-    original: ForwardPath,
-    finals: Vec<Final>,
 }
 
 impl Transaction {
@@ -56,58 +50,59 @@ impl Transaction {
         Transaction(None)
     }
 
-    /// MAIL: begins one.
+    /// MAIL: begins one, unless the disk is full.
     pub fn begin(&mut self, mail: Mail, visit: &mut Visit, stages: &Reception) -> Reply {
         visit.transactions += 1;
         let id = QueueId::new(stages.world.clock.now(), &*stages.world.random);
-        let id_text = id.to_string();
-        if stages.queue.is_full() {
-            return WriteError::Full.reply();
-        }
-        let reply = Reply::new(250, (2, 1, 0), format!("sender accepted [{id_text}]"));
-        self.0 = Some(Received {
+        let received = Received {
             id,
-            id_text,
+            id_text: id.to_string(),
             mail,
             to: Vec::new(),
             refused: Vec::new(),
-            recipients: Vec::new(),
+            recipients: Recipients::default(),
             draft: None,
             scan: Scan::new(),
             fault: None,
-        });
+        };
+        if stages.queue.is_full() {
+            let text = format!("the disk is full; try again later [{}]", received.id_text);
+            return visit.refuse(&received, Reply::new(452, (4, 3, 1), text), stages);
+        }
+        let reply = Reply::new(
+            250,
+            (2, 1, 0),
+            format!("sender accepted [{}]", received.id_text),
+        );
+        self.0 = Some(received);
         reply
     }
 
     /// RCPT: adds a recipient, if policy lets it in.
-    pub fn add(&mut self, rcpt: &Rcpt, visit: &Visit, stages: &Reception) -> Reply {
+    pub fn add(&mut self, rcpt: &Rcpt, visit: &mut Visit, stages: &Reception) -> Reply {
         let Some(received) = &mut self.0 else {
             return Reply::local_error();
         };
         let path = &rcpt.forward_path;
-        match stages
+        let id = &received.id_text;
+        let added = stages
             .policy
-            .recipient(&visit.peer, path, &received.id_text)
-        {
-            Ok(finals) => {
-                received.to.push(path.to_string());
-                received.recipients.push(Meant {
-                    original: path.clone(),
-                    finals,
-                });
-                Reply::new(250, (2, 1, 5), "recipient accepted")
-            }
-            Err(refusal) => {
-                if received.refused.len() < REFUSED_NAMED {
-                    let reply = refusal.to_string();
-                    received.refused.push(Refused {
-                        to: path.to_string(),
-                        reply,
-                    });
-                }
-                refusal
-            }
+            .recipient(&visit.peer, path, id)
+            .and_then(|finals| {
+                received.recipients.add(path, finals).map_err(|TooMany| {
+                    let text = format!("{path}: too many recipients for one message [{id}]");
+                    Reply::new(452, (4, 5, 3), text)
+                })
+            });
+        let Err(refusal) = added else {
+            received.to.push(path.to_string());
+            return Reply::new(250, (2, 1, 5), format!("recipient accepted [{id}]"));
+        };
+        if received.refused.len() < REFUSED_NAMED {
+            let (to, reply) = (path.to_string(), refusal.to_string());
+            received.refused.push(Refused { to, reply });
         }
+        visit.refused_recipient(refusal)
     }
 
     /// DATA: makes a draft for what follows.
@@ -161,15 +156,15 @@ impl Received {
             return Err(WriteError::Failed);
         };
         let arrived = stages.world.clock.now();
-        let envelope = self.envelope(arrived, visit);
         let trace = self.received_field(arrived, visit, stages).into_bytes();
+        let envelope = self.envelope(arrived, visit);
         stages
             .queue
             .commit(draft, envelope, Prelude::trace(trace))
             .await
     }
 
-    fn envelope(&self, arrived: posthaste_world::Timestamp, visit: &Visit) -> Envelope {
+    fn envelope(&mut self, arrived: posthaste_world::Timestamp, visit: &Visit) -> Envelope {
         let facts = self.scan.facts();
         let content = ContentFacts {
             size: facts.size,
@@ -187,31 +182,8 @@ impl Received {
         Envelope {
             id: self.id,
             message,
-            recipients: self.recipients(),
+            recipients: std::mem::take(&mut self.recipients).into_list(),
         }
-    }
-
-    /// Everybody whom the recipients mean, each address once (RFC 5321 §3.9 asks for no duplicates
-    /// where a recipient stands in several lists).
-    fn recipients(&self) -> Vec<Recipient> {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut recipients = Vec::new();
-        for meant in &self.recipients {
-            for target in meant
-                .finals
-                .iter()
-                .filter(|f| seen.insert(f.address.clone()))
-            {
-                let mut recipient = Recipient::new(target.address.clone());
-                if meant.original.mailbox() != Some(&target.address) {
-                    recipient.original = Some(meant.original.clone());
-                }
-                recipient.alias = target.alias.clone();
-                recipient.progress.held = target.hold;
-                recipients.push(recipient);
-            }
-        }
-        recipients
     }
 
     fn received_field(
@@ -220,10 +192,8 @@ impl Received {
         visit: &Visit,
         stages: &Reception,
     ) -> String {
-        let only = match self.recipients.as_slice() {
-            [one] => one.original.mailbox().map(ToString::to_string),
-            _ => None,
-        };
+        let only = self.recipients.only().and_then(ForwardPath::mailbox);
+        let only = only.map(ToString::to_string);
         let field = received::Received {
             hello: &visit.hello,
             peer: visit.peer.ip(),

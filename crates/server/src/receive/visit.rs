@@ -16,6 +16,10 @@ use super::{Arrival, Reception};
 use crate::config::Service;
 use crate::telemetry::{Event, clean};
 
+/// Recipients that may be refused on one connection before it is closed. A list with dead addresses
+/// in it stays below, who guesses addresses does not.
+const REFUSED_RECIPIENTS_MAX: u32 = 100;
+
 /// One connection's story.
 pub struct Visit {
     /// The other end.
@@ -31,6 +35,7 @@ pub struct Visit {
     /// Transactions begun.
     pub transactions: u32,
     accepted: u32,
+    refused_recipients: u32,
     number: u64,
     begun: Duration,
 }
@@ -47,6 +52,7 @@ impl Visit {
             protocol: Protocol::Smtp,
             transactions: 0,
             accepted: 0,
+            refused_recipients: 0,
             number: arrival.number,
             begun: stages.world.clock.elapsed(),
         }
@@ -61,6 +67,26 @@ impl Visit {
         };
         self.hello = hello.name.into();
         Reply::plain(250, "")
+    }
+
+    /// A recipient was refused. Who tries many addresses is looking for those that exist: then the
+    /// connection ends (RFC 5321 §7.3).
+    pub fn refused_recipient(&mut self, refusal: Reply) -> Reply {
+        self.refused_recipients += 1;
+        if self.refused_recipients <= REFUSED_RECIPIENTS_MAX {
+            return refusal;
+        }
+        Reply::new(
+            421,
+            (4, 7, 0),
+            format!("too many refused recipients; {refusal}"),
+        )
+    }
+
+    /// A transaction was refused at MAIL.
+    pub fn refuse(&self, received: &Received, refusal: Reply, stages: &Reception) -> Reply {
+        self.transaction(received, "deferred", &refusal.to_string(), stages);
+        refusal
     }
 
     /// The end of data was answered.
