@@ -18,6 +18,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             .parse()
             .map_err(|_| format!("{word} is not a number of seconds"))?,
     };
+    if command::new("c++").args(["--version"]).output().is_err() {
+        return Err("c++ is missing, and libFuzzer is C++: apt-get install g++".to_owned());
+    }
     let folder = root().join("fuzz");
     let targets = targets(&folder.join("targets"))?;
     // Its lock file follows that of the workspace; in CI it must have followed.
