@@ -53,6 +53,8 @@ pub struct Transacted {
     pub outcomes: Vec<RecipientOutcome>,
     /// Why the connection ended, when it did; the connection is of no more use then.
     pub lost: Option<String>,
+    /// Whether the host got any of the content, so that it may be the content it ended for.
+    pub content_begun: bool,
 }
 
 /// An open dialogue with a host that is ready for a transaction.
@@ -171,40 +173,37 @@ impl Connection {
     ) -> Result<Transacted, Unsuitable> {
         self.session.begin(transaction)?;
         self.transactions += 1;
-        let mut outcomes = Vec::new();
+        let mut done = Transacted {
+            outcomes: Vec::new(),
+            lost: None,
+            content_begun: false,
+        };
         loop {
             match self.event().await {
-                Some(Event::SendBody) => self.send_body(parcel).await,
+                Some(Event::SendBody) => {
+                    done.content_begun = true;
+                    self.send_body(parcel).await;
+                }
                 Some(Event::Finished(all)) => {
-                    outcomes = all;
+                    done.outcomes = all;
                     self.used_at = self.clock.elapsed();
                     // A host that also closes says so in the same breath (421), and a session that
                     // can begin again has nothing more to say.
                     if self.session.can_begin() {
-                        return Ok(Transacted {
-                            outcomes,
-                            lost: None,
-                        });
+                        return Ok(done);
                     }
                 }
                 Some(Event::Closed(closed)) => {
                     let why = self.why(&closed);
                     self.broken.get_or_insert_with(|| why.clone());
-                    return Ok(Transacted {
-                        outcomes,
-                        lost: Some(why),
-                    });
+                    done.lost = Some(why);
+                    return Ok(done);
                 }
-                Some(_) if outcomes.is_empty() => {}
-                Some(_) => {
-                    return Ok(Transacted {
-                        outcomes,
-                        lost: None,
-                    });
-                }
+                Some(_) if done.outcomes.is_empty() => {}
+                Some(_) => return Ok(done),
                 None => {
-                    let lost = Some(self.why(&Closed::PeerClosed));
-                    return Ok(Transacted { outcomes, lost });
+                    done.lost = Some(self.why(&Closed::PeerClosed));
+                    return Ok(done);
                 }
             }
         }

@@ -61,9 +61,12 @@ pub async fn attempt(
                         .outcomes
                         .extend(indexes.into_iter().zip(tried.outcomes));
                     attempted.destination_failed = tried.destination_failed;
+                    attempted.not_begun = tried.not_begun;
+                    attempted.passed_over = tried.passed_over;
                 }
                 Err(reply) => {
                     attempted.destination_failed = reply.is_transient().then(|| reply.to_string());
+                    attempted.not_begun = reply.is_transient();
                     attempted.settle_all(&indexes, &Outcome::local(reply));
                 }
             }

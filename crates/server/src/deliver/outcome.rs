@@ -9,6 +9,10 @@ use posthaste_smtp::reply::Reply;
 
 use crate::fault::Fault;
 
+/// Octets of a host's reply that are kept, in queue, records and reports. A reply may have many
+/// lines of 512 octets (RFC 5321 §4.5.3.1.5), and a hostile host fills them all.
+pub const REMOTE_TEXT_MAX: usize = 1024;
+
 /// What became of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -69,6 +73,14 @@ pub struct Attempted {
     /// Why the destination as a whole has failed, when it has: nothing else is to be tried there
     /// for an interval.
     pub destination_failed: Option<String>,
+    /// The destination has failed before a transaction was begun for any recipient. The message
+    /// had no part in it: its recipients are due again as soon as the destination is. Otherwise
+    /// recipients wait their own interval, so that a message that breaks its host is not tried
+    /// first again each time the destination is due.
+    pub not_begun: bool,
+    /// Hosts that were passed over, in order, and why; at most
+    /// [`HOSTS_TRIED_MAX`](super::smtp::HOSTS_TRIED_MAX).
+    pub passed_over: Vec<(Box<str>, String)>,
     /// What only the operator can mend.
     pub faults: Vec<Fault>,
 }
@@ -91,22 +103,23 @@ impl Outcome {
         }
     }
 
-    /// What a host replied, and what that means for the recipient.
+    /// What a host replied, cut to [`REMOTE_TEXT_MAX`], and what that means for the recipient.
     #[must_use]
     pub fn remote(fate: Fate, reply: Reply, host: &str) -> Self {
         Outcome {
             fate,
-            reply,
+            reply: cut(reply),
             host: Some(host.into()),
             remote: true,
             ambiguous: false,
         }
     }
 
-    /// The same, found while a host was tried.
+    /// The same, found while a host was tried; what it quotes of the host is cut likewise.
     #[must_use]
     pub fn at(self, host: &str) -> Self {
         Outcome {
+            reply: cut(self.reply),
             host: Some(host.into()),
             ..self
         }
@@ -152,5 +165,48 @@ impl Attempted {
     pub fn settle_all(&mut self, indexes: &[u32], outcome: &Outcome) {
         self.outcomes
             .extend(indexes.iter().map(|i| (*i, outcome.clone())));
+    }
+}
+
+/// The reply with no more than [`REMOTE_TEXT_MAX`] octets of text, whole characters and lines as
+/// they came.
+fn cut(reply: Reply) -> Reply {
+    let text = reply.text();
+    if text.len() <= REMOTE_TEXT_MAX {
+        return reply;
+    }
+    let end = text.floor_char_boundary(REMOTE_TEXT_MAX);
+    let kept = text.get(..end).unwrap_or_default().to_owned();
+    match reply.enhanced() {
+        Some(e) => Reply::new(reply.code(), (e.class, e.subject, e.detail), kept),
+        None => Reply::plain(reply.code(), kept),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_reply_is_cut_between_characters_and_keeps_its_code_and_lines() {
+        let long = "one\n".to_owned() + &"ä".repeat(20_000);
+        for reply in [
+            Reply::new(550, (5, 7, 1), long.clone()),
+            Reply::plain(550, long),
+        ] {
+            let outcome = Outcome::remote(Fate::Failed, reply.clone(), "a.test");
+            assert_eq!(outcome.reply.code(), 550);
+            assert_eq!(outcome.reply.enhanced(), reply.enhanced());
+            assert_eq!(outcome.reply.text().len(), REMOTE_TEXT_MAX);
+            assert_eq!(outcome.reply.lines().count(), 2);
+            assert!(outcome.reply.text().ends_with('ä'));
+            let quoted = Outcome::local(reply).at("a.test");
+            assert_eq!(quoted.reply, outcome.reply);
+        }
+        let short = Reply::plain(250, "ok\nfine");
+        assert_eq!(
+            Outcome::remote(Fate::Relayed, short.clone(), "a.test").reply,
+            short
+        );
     }
 }

@@ -5,6 +5,10 @@
 //! recipient: 4yz is deferred, 5yz has failed. A connection lost after the end of data is an
 //! outcome of its own, since the host may have the message (RFC 1047).
 //!
+//! The destination as a whole has failed only for what hosts said or did regardless of this
+//! message. A connection that was lost in a transaction may have been lost because of it: one
+//! message that breaks its host must not hold back all others.
+//!
 //! This module does **not** look names up, retry later, or write to the queue.
 
 use posthaste_smtp::client::{Lost, RecipientOutcome, Stage, Unsuitable};
@@ -32,6 +36,10 @@ pub struct Tried {
     pub outcomes: Vec<Outcome>,
     /// Why no host served us, when none did: the destination as a whole has failed.
     pub destination_failed: Option<String>,
+    /// As [`Attempted::not_begun`](super::Attempted::not_begun).
+    pub not_begun: bool,
+    /// As [`Attempted::passed_over`](super::Attempted::passed_over).
+    pub passed_over: Vec<(Box<str>, String)>,
 }
 
 /// Recipients on their way through the next hops.
@@ -39,9 +47,13 @@ struct Progress {
     outcomes: Vec<Option<Outcome>>,
     /// What the last host said or did that is not about a recipient.
     obstacle: Option<Outcome>,
-    /// Hosts passed over, and those of them that said they take no mail (RFC 7504).
-    passed_over: usize,
+    /// Hosts passed over, and how many of them said that they take no mail (RFC 7504).
+    passed_over: Vec<(Box<str>, String)>,
     take_no_mail: usize,
+    /// Whether a transaction was begun with a host that was ready.
+    begun: bool,
+    /// Whether one was lost in a way that may be this message's doing.
+    lost: bool,
 }
 
 impl Smtp {
@@ -84,7 +96,7 @@ impl Smtp {
                 Err(unusable) => progress.pass_over(hop, &unusable),
             }
         }
-        progress.conclude()
+        progress.conclude(parcel)
     }
 }
 
@@ -93,8 +105,10 @@ impl Progress {
         Progress {
             outcomes: vec![None; recipients],
             obstacle: None,
-            passed_over: 0,
+            passed_over: Vec::new(),
             take_no_mail: 0,
+            begun: false,
+            lost: false,
         }
     }
 
@@ -119,9 +133,17 @@ impl Progress {
             }
             Ok(done) => {
                 let why = done.lost.as_deref().unwrap_or("the connection was lost");
-                self.passed_over += usize::from(done.lost.is_some() && !kept);
+                let last = done.outcomes.last();
+                let is_421 = matches!(last, Some(RecipientOutcome::Deferred(r)) if r.code() == 421);
                 for (index, answer) in left.into_iter().zip(done.outcomes) {
                     self.take(index, answer, &host, (kept, why));
+                }
+                // A kept connection that ended before it took anything was no beginning.
+                self.begun |= !kept || done.lost.is_none() || done.content_begun;
+                if done.lost.is_some() && !kept && !self.is_complete() && !parcel.is_unreadable() {
+                    // With 421 before it had content, the host spoke of itself.
+                    self.lost |= !is_421 || done.content_begun;
+                    self.pass(&host);
                 }
                 done.lost.is_none().then_some(connection)
             }
@@ -159,9 +181,15 @@ impl Progress {
         }
     }
 
+    /// Notes that a host was passed over for the last obstacle.
+    fn pass(&mut self, host: &str) {
+        let why = self.obstacle.as_ref().map(|o| o.reply.to_string());
+        self.passed_over
+            .push((host.into(), why.unwrap_or_default()));
+    }
+
     /// Notes why a host could not be used.
     fn pass_over(&mut self, hop: &NextHop, unusable: &Unusable) {
-        self.passed_over += 1;
         let at = format!("{} ({})", hop.host, hop.endpoint);
         let reply = match unusable {
             Unusable::Unreachable(why) => Reply::new(451, (4, 4, 1), format!("{at}: {why}")),
@@ -174,6 +202,7 @@ impl Progress {
             }
         };
         self.obstacle = Some(Outcome::local(reply).at(&hop.host));
+        self.pass(&hop.host);
     }
 
     /// The host is this server (RFC 5321 §6.3).
@@ -199,32 +228,29 @@ impl Progress {
             .map(|(i, _)| i)
     }
 
-    fn conclude(mut self) -> Tried {
-        let none_takes_mail = self.take_no_mail > 0 && self.take_no_mail == self.passed_over;
+    fn conclude(mut self, parcel: &Parcel<'_>) -> Tried {
+        let none_takes_mail = self.take_no_mail > 0 && self.take_no_mail == self.passed_over.len();
         let obstacle = self.obstacle.take().unwrap_or_else(|| {
             Outcome::local(Reply::new(451, (4, 4, 1), "no next hop could be used"))
         });
         let mut failed = None;
-        if !self.is_complete() {
-            if none_takes_mail {
-                // RFC 7504 §4: such a host is not asked again.
-                let text = obstacle.reply.text().to_owned();
-                self.settle_left(&Outcome::local(Reply::new(550, (5, 3, 2), text)));
-            } else {
-                failed = Some(obstacle.reply.to_string());
-                self.settle_left(&obstacle);
-            }
+        if parcel.is_unreadable() {
+            // Ours alone: no host has anything to do with it.
+            let text = "the message cannot be read now";
+            self.settle_left(&Outcome::local(Reply::new(451, (4, 3, 0), text)));
+        } else if !self.is_complete() && none_takes_mail {
+            // RFC 7504 §4: such a host is not asked again.
+            let text = obstacle.reply.text().to_owned();
+            self.settle_left(&Outcome::local(Reply::new(550, (5, 3, 2), text)));
+        } else if !self.is_complete() {
+            failed = (!self.lost).then(|| obstacle.reply.to_string());
+            self.settle_left(&obstacle);
         }
-        let outcomes: Vec<Outcome> = self.outcomes.into_iter().flatten().collect();
-        // A host that loses connections after the dot gets one message an interval, not all of
-        // them.
-        let ambiguous = outcomes
-            .iter()
-            .find(|o| o.ambiguous)
-            .map(|o| o.reply.to_string());
         Tried {
-            outcomes,
-            destination_failed: failed.or(ambiguous),
+            not_begun: failed.is_some() && !self.begun,
+            outcomes: self.outcomes.into_iter().flatten().collect(),
+            destination_failed: failed,
+            passed_over: self.passed_over,
         }
     }
 }

@@ -185,22 +185,19 @@ async fn a_host_that_cannot_be_used_is_passed_over() {
 
 #[tokio::test(start_paused = true)]
 async fn when_no_host_can_be_used_the_destination_has_failed() {
-    let cases: [(&[&'static str], &str); 7] = [
-        (&[], "4.4.1"),
-        (&["BLACKHOLE"], "4.4.1"),
-        (&["HANG"], "4.4.1"),
-        (&["S: 554 5.3.2 no service here"], "4.3.2"),
-        (&["S: 421 4.3.2 busy\nCLOSE"], "4.3.2"),
-        (
-            &["S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\nCLOSE"],
-            "4.4.2",
-        ),
+    let cases: [(&[&'static str], &str, bool); 6] = [
+        (&[], "4.4.1", true),
+        (&["BLACKHOLE"], "4.4.1", true),
+        (&["HANG"], "4.4.1", true),
+        (&["S: 554 5.3.2 no service here"], "4.3.2", true),
+        (&["S: 421 4.3.2 busy\nCLOSE"], "4.3.2", true),
         (
             &["S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\nS: 421 4.3.2 bye\nCLOSE"],
             "4.3.2",
+            false,
         ),
     ];
-    for (scripts, code) in cases {
+    for (scripts, code, not_begun) in cases {
         let mut node = match scripts {
             [] => node(ONE, &[]),
             _ => node(ONE, &[("192.0.2.1:25", scripts)]),
@@ -209,7 +206,96 @@ async fn when_no_host_can_be_used_the_destination_has_failed() {
         assert_eq!(only(&done), is(Fate::Deferred, code), "{scripts:?}");
         let reason = done.destination_failed.expect("it is known as failed");
         assert!(!reason.is_empty());
+        assert_eq!(done.not_begun, not_begun, "{scripts:?}");
+        assert_eq!(done.passed_over.len(), 1);
         assert!(node.connection.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_its_host_breaks_on_does_not_hold_back_the_others() {
+    let hello = "S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\n";
+    let data = "S: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go\nBODY\n";
+    for end in [
+        "CLOSE".to_owned(),
+        "S: 250 ok\nC: RCPT\nCLOSE".to_owned(),
+        format!("{data}CLOSE"),
+        format!("{data}S: 421 4.3.0 broken\nCLOSE"),
+    ] {
+        let script: &'static str = format!("{hello}{end}").leak();
+        let mut node = node(ONE, &[("192.0.2.1:25", &[script])]);
+        let done = node.send(&["x@d.test"], MESSAGE).await;
+        assert_eq!(done.outcomes[0].1.fate, Fate::Deferred, "{end}");
+        assert_eq!(done.destination_failed, None, "{end}");
+        assert!(!done.not_begun, "{end}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tired_connection_is_no_beginning() {
+    let tired: &'static str = format!("{TAKES}\nC: MAIL\nCLOSE").leak();
+    let mut node = node(
+        ONE,
+        &[("192.0.2.1:25", &[tired, "S: 554 5.3.2 no service here"])],
+    );
+    node.send(&["x@d.test"], MESSAGE).await;
+    let done = node.send(&["x@d.test"], MESSAGE).await;
+    assert_eq!(only(&done), is(Fate::Deferred, "4.3.2"));
+    assert!(done.destination_failed.is_some() && done.not_begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_says_nothing_about_its_host() {
+    let script = "S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok
+        C: DATA\nS: 354 go\nHANG";
+    let mut node = node(
+        TWO,
+        &[("192.0.2.1:25", &[script]), ("192.0.2.2:25", &[TAKES])],
+    );
+    let large = [
+        MESSAGE,
+        &b"0123456789012345678901234567890123456789\r\n".repeat(40_000),
+    ]
+    .concat();
+    let stored = node.keep("s@sender.test", &["x@d.test"], &large);
+    node.files.forget("/data/spool/");
+    let done = node.attempt(&stored).await;
+    assert_eq!(only(&done), is(Fate::Deferred, "4.3.0"));
+    assert_eq!(done.outcomes[0].1.host, None);
+    assert_eq!(done.destination_failed, None);
+    assert_eq!(done.passed_over, []);
+    assert_eq!(done.faults.len(), 1);
+    assert_eq!(node.hosts.tried.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_host_that_was_passed_over_is_told_with_its_reason() {
+    let mut node = node(TWO, &[("192.0.2.1:25", &["S: 554 5.3.2 closed"])]);
+    let done = node.send(&["x@d.test"], MESSAGE).await;
+    let hosts: Vec<&str> = done.passed_over.iter().map(|(host, _)| &**host).collect();
+    assert_eq!(hosts, ["a.test", "b.test"]);
+    assert!(done.passed_over[0].1.contains("closed"));
+    assert!(done.passed_over[1].1.contains("cannot connect"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hostile_reply_is_kept_short_wherever_it_goes() {
+    let flood = format!(
+        "{}S: 550 end",
+        format!("S: 550-{}\n", "x".repeat(500)).repeat(40)
+    );
+    let hello = "S: 220 a.test\nC: EHLO\nS: 250 a.test\nC: MAIL\n";
+    for script in [format!("{hello}{flood}"), flood.clone()] {
+        let mut node = node(ONE, &[("192.0.2.1:25", &[script.leak()])]);
+        let done = node.send(&["x@d.test"], MESSAGE).await;
+        let kept = &done.outcomes[0].1.reply;
+        assert!(
+            (512..=1024).contains(&kept.text().len()),
+            "{}",
+            kept.text().len()
+        );
+        assert!(done.destination_failed.is_none_or(|why| why.len() <= 1100));
+        assert!(done.passed_over.iter().all(|(_, why)| why.len() <= 1100));
     }
 }
 
@@ -283,7 +369,7 @@ async fn a_connection_lost_after_the_end_of_data_is_not_tried_elsewhere() {
             1,
             "the other host would get it twice"
         );
-        assert!(done.destination_failed.is_some());
+        assert_eq!(done.destination_failed, None, "the message may be why");
     }
 }
 

@@ -68,6 +68,13 @@ impl Files {
         self.0.lock().unwrap().files.insert(path.into(), octets);
     }
 
+    /// From now on files below `folder` have no octets, whoever has them open.
+    pub fn forget(&self, folder: &str) {
+        let state = self.0.lock().unwrap();
+        let inside = state.files.iter().filter(|(p, _)| p.starts_with(folder));
+        inside.for_each(|(_, octets)| octets.lock().unwrap().clear());
+    }
+
     fn note(&self, verb: &'static str, path: &Path) -> io::Result<()> {
         note(&self.0, verb, path)
     }
