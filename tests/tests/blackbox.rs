@@ -236,3 +236,45 @@ fn sighup_reads_the_configuration_again_and_keeps_the_old_one_when_the_new_one_i
     server.record("a fault", |record| record["event"] == "fault");
     assert!(knows_carol());
 }
+
+#[test]
+fn started_as_root_it_serves_as_its_user_and_mail_files_belong_to_the_owner() {
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        posthaste_tests::skip("privileges: this is not root");
+        return;
+    }
+    let owned = setup::BASE.replace("deliver =", "owner = \"mail\"\ndeliver =");
+    let server = Server::start(&owned);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    // nobody, in all four of real, effective, saved and file system; and no capability left.
+    assert_eq!(field("Uid:"), ["65534"; 4]);
+    assert_eq!(field("CapEff:"), ["0000000000000000"]);
+    assert_eq!(field("CapPrm:"), ["0000000000000000"]);
+    let mut dialogue = Dialogue::open(server.address());
+    let message = sample("owner", b"hello\r\n").octets;
+    assert_eq!(
+        dialogue.deliver("bob@local.example", &TO, &message).code,
+        250
+    );
+    let maildir = server.dir().join("mail/alice");
+    let _ = mailbox::wait(&maildir, 1, SOON);
+    let mail_user = std::fs::read_to_string("/etc/passwd").unwrap();
+    let mail_user = mail_user
+        .lines()
+        .find_map(|line| line.strip_prefix("mail:x:"))
+        .unwrap();
+    let (uid, _) = mail_user.split_once(':').unwrap();
+    for entry in std::fs::read_dir(maildir.join("new")).unwrap() {
+        let file = entry.unwrap().metadata().unwrap();
+        assert_eq!(file.uid().to_string(), uid);
+        assert_eq!(file.mode() & 0o777, 0o600);
+    }
+}
