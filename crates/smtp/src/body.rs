@@ -180,6 +180,104 @@ impl Stuffer {
     }
 }
 
+/// Looks at a text that has no stuffing and no end of its own: a chunk (RFC 3030 §2).
+#[derive(Debug)]
+pub(crate) struct Plain {
+    at: At,
+}
+
+impl Plain {
+    pub(crate) fn new() -> Plain {
+        Plain { at: At::LineStart }
+    }
+
+    /// How many of the next octets are clean, at least one if there are any.
+    pub(crate) fn look(&self, octets: &[u8]) -> Result<usize, Flaw> {
+        let at = match self.at {
+            // A dot has no meaning here.
+            At::LineStart if octets.first() == Some(&b'.') => At::Inside,
+            at => at,
+        };
+        match clean_run(at, octets) {
+            (0, Some(flaw)) => Err(flaw),
+            (n, _) => Ok(n),
+        }
+    }
+
+    /// A run of text, all or the start of what `look` said, is taken.
+    pub(crate) fn take(&mut self, run: &[u8]) {
+        if !run.is_empty() {
+            self.at = At::after(run);
+        }
+    }
+
+    /// Whether the text, ending here, lacks the CRLF of its last line.
+    pub(crate) fn lacks_crlf(&self) -> Result<bool, Flaw> {
+        match self.at {
+            At::AfterCr => Err(Flaw::BareCr),
+            At::Inside => Ok(true),
+            At::LineStart => Ok(false),
+        }
+    }
+}
+
+/// Why a text cannot be sent in a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    Flaw(Flaw),
+    /// It is shorter or longer than was said.
+    Length,
+}
+
+/// Writes a text as one chunk. Its last octet is held back until all is known to fit: a peer
+/// never gets a whole chunk that is not the whole text.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    text: Plain,
+    left: u64,
+    held: Option<u8>,
+}
+
+impl Chunk {
+    pub(crate) fn new(size: u64) -> Chunk {
+        Chunk {
+            text: Plain::new(),
+            left: size,
+            held: None,
+        }
+    }
+
+    /// Appends a piece of text; stops before a flaw.
+    pub(crate) fn push(&mut self, mut octets: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let len = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(len).ok_or(Unfit::Length)?;
+        while !octets.is_empty() {
+            let n = self.text.look(octets).map_err(Unfit::Flaw)?;
+            let (run, rest) = octets.split_at_checked(n).unwrap_or((octets, &[]));
+            self.text.take(run);
+            out.extend(self.held.take());
+            if let (Some((last, before)), true) = (run.split_last(), rest.is_empty()) {
+                out.extend_from_slice(before);
+                self.held = Some(*last);
+            } else {
+                out.extend_from_slice(run);
+            }
+            octets = rest;
+        }
+        Ok(())
+    }
+
+    /// Appends what was held back, if the text is whole.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        if self.left > 0 {
+            return Err(Unfit::Length);
+        }
+        self.text.lacks_crlf().map_err(Unfit::Flaw)?;
+        out.extend(self.held.take());
+        Ok(())
+    }
+}
+
 /// Octets looked at in one go. Small, because a block with a dot at a line start is looked at
 /// octet by octet; large enough for vector code to pay.
 const BLOCK: usize = 256;
@@ -397,5 +495,32 @@ mod tests {
         assert_eq!(writer.push(b".a", &mut wire), Ok(()));
         assert_eq!(writer.finish(&mut wire), Ok(()));
         assert_eq!(wire, b"..a\r\n.\r\n");
+    }
+
+    #[test]
+    fn a_chunk_is_never_whole_before_all_is_known_to_fit() {
+        let (mut chunk, mut out) = (Chunk::new(5), Vec::new());
+        assert_eq!(chunk.push(b".a", &mut out), Ok(()));
+        assert_eq!(chunk.push(b"", &mut out), Ok(()));
+        assert_eq!(chunk.finish(&mut out), Err(Unfit::Length));
+        assert_eq!(chunk.push(b".\r\n", &mut out), Ok(()));
+        assert_eq!(out, b".a.\r");
+        assert_eq!(chunk.finish(&mut out), Ok(()));
+        assert_eq!(out, b".a.\r\n");
+        assert_eq!(chunk.push(b"x", &mut out), Err(Unfit::Length));
+        for (text, flaw) in [
+            (&b"a\n.\r"[..], Flaw::BareLf),
+            (b"a\r.\r\n", Flaw::BareCr),
+            (b"abc\r", Flaw::BareCr),
+            (b"ab\0", Flaw::Nul),
+        ] {
+            let (mut chunk, mut out) = (Chunk::new(text.len() as u64), Vec::new());
+            let pushed = chunk.push(text, &mut out);
+            assert_eq!(
+                pushed.and_then(|()| chunk.finish(&mut out)),
+                Err(Unfit::Flaw(flaw))
+            );
+            assert!(out.len() < text.len(), "{text:?}");
+        }
     }
 }

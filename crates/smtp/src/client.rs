@@ -27,7 +27,7 @@ use crate::reply::{PartialReply, Reply, push_display};
 mod exchange;
 mod replies;
 
-use exchange::Exchange;
+use exchange::{Exchange, Said};
 
 /// How a session behaves.
 #[derive(Debug, Clone)]
@@ -64,6 +64,9 @@ pub struct Options {
     pub envelope_id: Option<EnvelopeId>,
     /// For the recipients in their order; those beyond its end have none.
     pub recipients: Vec<RecipientOptions>,
+    /// Send the content with BDAT where CHUNKING is offered (RFC 3030): its exact octets, as they
+    /// will be given to [`Session::body`]. `SendBody` then comes once RCPT is answered.
+    pub chunk: Option<u64>,
 }
 
 /// What a recipient has besides.
@@ -123,7 +126,8 @@ pub enum Event {
     Ready(Extensions),
     /// The greeting or hello was refused; the session says QUIT by itself and then closes.
     Refused(Stage, Reply),
-    /// 354 came: give the content with [`Session::body`] and [`Session::end_body`].
+    /// 354 came, or BDAT was said: give the content with [`Session::body`] and
+    /// [`Session::end_body`].
     SendBody,
     /// One transaction is over, the oldest begun: one outcome per recipient, in order. Each begun
     /// transaction gets exactly one of these, also when the connection is lost.
@@ -176,7 +180,8 @@ pub enum Closed {
     ShuttingDown(Reply),
     /// The peer said what is no reply, or one nobody asked for; a temporary failure.
     Malformed(Malformed),
-    /// The content held a bare CR, a bare LF or NUL: it was not sent whole and never ended.
+    /// The content held a bare CR, a bare LF or NUL, or was not as long as [`Options::chunk`]
+    /// said: it was not sent whole and never ended.
     Unsendable,
 }
 
@@ -353,24 +358,25 @@ impl Session {
     /// after `SendBody`, else it does nothing. Write `output` away between calls: it is not
     /// bounded otherwise. A bare CR, bare LF or NUL ends the session: [`Closed::Unsendable`].
     pub fn body(&mut self, octets: &[u8]) {
-        let Some(stuffer) = self.exchanges.back_mut().and_then(Exchange::stuffer) else {
+        let Some(content) = self.exchanges.back_mut().and_then(Exchange::content) else {
             return;
         };
-        if stuffer.push(octets, self.output.append()).is_err() {
-            self.unsendable();
+        if let Err(unfit) = content.push(octets, self.output.append()) {
+            self.unsendable(unfit);
         }
     }
 
-    /// Ends the content with the final dot (and a CRLF before it if the content lacks it).
+    /// Ends the content with the final dot (and a CRLF before it if the content lacks it), or the
+    /// chunk with its last octet.
     pub fn end_body(&mut self) {
         let Some(exchange) = self.exchanges.back_mut() else {
             return;
         };
-        let Some(stuffer) = exchange.stuffer() else {
+        let Some(content) = exchange.content() else {
             return;
         };
-        if stuffer.finish(self.output.append()).is_err() {
-            return self.unsendable();
+        if let Err(unfit) = content.finish(self.output.append()) {
+            return self.unsendable(unfit);
         }
         let position = self.output.position();
         exchange.dot_said(position, self.settings.dialect, &mut self.expected);
@@ -456,10 +462,11 @@ impl Session {
             return;
         };
         while self.expected.len() < ahead {
-            let Some(expect) = exchange.say_next(&self.extensions, self.output.append()) else {
-                return;
-            };
-            self.expected.push_back(expect);
+            match exchange.say_next(&self.extensions, self.output.append()) {
+                None => return,
+                Some(Said::Command(expect)) => self.expected.push_back(expect),
+                Some(Said::Chunk) => return self.events.push_back(Event::SendBody),
+            }
         }
     }
 }

@@ -38,19 +38,22 @@ pub enum Verb {
     Noop,
     /// QUIT (RFC 5321 §4.1.1.10).
     Quit,
+    /// BDAT (RFC 3030 §2).
+    Bdat,
     /// A command we know by name and do not implement: 502.
     NotImplemented,
 }
 
 /// Verbs that get 502 and not 500: extensions not offered, and RFC 5321 §F.6.
-const NOT_IMPLEMENTED: [&str; 9] = [
-    "STARTTLS", "AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML",
+const NOT_IMPLEMENTED: [&str; 8] = [
+    "STARTTLS", "AUTH", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML",
 ];
 
-const VERBS: [(&str, Verb); 12] = [
+const VERBS: [(&str, Verb); 13] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
+    ("BDAT", Verb::Bdat),
     ("EHLO", Verb::Ehlo),
     ("HELO", Verb::Helo),
     ("LHLO", Verb::Lhlo),
@@ -253,6 +256,18 @@ impl Rcpt {
         }
         Ok(rcpt)
     }
+}
+
+/// The argument of BDAT (RFC 3030 §2): size, [`u64::MAX`] for more, and whether it is the last.
+pub(crate) fn parse_bdat(argument: &str) -> Option<(u64, bool)> {
+    let mut words = words(argument);
+    let size = SizeValue::parse(words.next()?)?.octets();
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return None,
+    };
+    words.next().is_none().then_some((size, last))
 }
 
 /// Parameters that came already: each may come once.

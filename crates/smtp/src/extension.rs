@@ -66,6 +66,8 @@ pub struct Extensions {
     pub smtp_utf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
 }
 
 impl Extensions {
@@ -112,6 +114,8 @@ impl Extensions {
             self.smtp_utf8 = true;
         } else if is("DSN") {
             self.dsn = true;
+        } else if is("CHUNKING") {
+            self.chunking = true;
         }
     }
 }

@@ -8,13 +8,14 @@
 //!
 //! Invariants:
 //! - Only an [`Accepted`] makes a 2yz to the final dot.
-//! - Only CRLF.CRLF ends a message. One that holds a bare CR, a bare LF or NUL, or is too large,
-//!   is read to its end, refused, and the dialogue goes on.
+//! - Only CRLF.CRLF ends a message in DATA, and only the size that was said one in BDAT. One
+//!   that holds a bare CR, a bare LF or NUL, or is too large, is read to its end, refused, and
+//!   the dialogue goes on.
 //! - How input is cut into pieces never changes the output.
 //! - An idle session holds one buffer of [`limits::INPUT_IDLE`] octets; none grows above
 //!   [`limits::INPUT_BODY`] by what a peer sends.
 //!
-//! Not here: STARTTLS, AUTH, BDAT (502 and not announced); reading from sockets;
+//! Not here: STARTTLS and AUTH (502 and not announced); reading from sockets;
 //! waiting; and whether anything should be accepted.
 
 use std::borrow::Cow;
@@ -26,11 +27,13 @@ use crate::buffer::{Input, Output};
 use crate::limits;
 use crate::reply::Reply;
 
+mod chunk;
 mod commands;
 mod data;
 
 pub use crate::command::{Hello, Mail, Rcpt};
 
+use chunk::Refused;
 use data::{Data, Headers};
 
 /// How a session behaves; shared by the sessions of a listener.
@@ -75,6 +78,9 @@ pub struct Offered {
     pub smtp_utf8: bool,
     /// DSN (RFC 3461). Off by default.
     pub dsn: bool,
+    /// CHUNKING (RFC 3030). Off by default. BINARYMIME is never offered: what may leave us has
+    /// neither bare CR nor bare LF.
+    pub chunking: bool,
 }
 
 impl Default for Offered {
@@ -83,6 +89,7 @@ impl Default for Offered {
             pipelining: true,
             smtp_utf8: false,
             dsn: false,
+            chunking: false,
         }
     }
 }
@@ -99,14 +106,14 @@ pub enum Event<'a> {
     Mail(Mail),
     /// Question: RCPT TO.
     Rcpt(Rcpt),
-    /// Question: DATA. 354 opens the body.
+    /// Question: DATA, or the first BDAT. 354 opens the body (and is not said to BDAT).
     Data,
     /// Notification: octets of the message, dot-stuffing removed, line ends CRLF; split anywhere.
     Body(&'a [u8]),
     /// Notification, once a message: the header block ended. The next `Body` (if any) starts after
     /// the empty line, the last one ended with it.
     HeadersEnd,
-    /// Question, for [`Session::answer_data`]: the final dot came.
+    /// Question, for [`Session::answer_data`]: the final dot came, or the end of the last chunk.
     EndOfData,
     /// Notification: the transaction is over without a message; drop the draft.
     Reset(Reset),
@@ -122,7 +129,7 @@ pub enum Reset {
     /// Another EHLO, HELO or LHLO (RFC 5321 §4.1.4).
     Hello,
     /// The session itself refused the message at the dot with this reply: too large, or a bare
-    /// CR, bare LF or NUL in it.
+    /// CR, bare LF or NUL in it. Or a chunk was refused, by the session or at [`Event::Data`].
     Refused(Reply),
 }
 
@@ -135,7 +142,8 @@ pub enum Closed {
     PeerClosed,
     /// The error budget is used up; 421 was sent.
     TooManyErrors,
-    /// The driver answered 421 or 521, or called [`Session::close`].
+    /// The driver answered 421 or 521, or called [`Session::close`]; or where a chunk ends cannot
+    /// be known.
     Ours,
 }
 
@@ -169,8 +177,15 @@ enum Pending {
     Mail(Mail),
     Rcpt(Rcpt),
     Data,
+    /// The first chunk: asked as DATA is.
+    Chunk {
+        size: u64,
+        last: bool,
+    },
     /// So many octets at the start of the input, and where that leaves the header block.
     Body(usize, Headers),
+    /// The CRLF that the last line of the last chunk lacks.
+    LastCrlf,
     HeadersEnd,
     EndOfData,
     Reset(Reset),
@@ -181,10 +196,19 @@ enum Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Connected,
-    Hello { extended: bool },
-    Mail { smtp_utf8: bool },
+    Hello {
+        extended: bool,
+    },
+    Mail {
+        smtp_utf8: bool,
+    },
     Rcpt,
     Data,
+    /// The first chunk.
+    Chunk {
+        size: u64,
+        last: bool,
+    },
     EndOfData,
 }
 
@@ -200,18 +224,22 @@ enum Phase {
         after_cr: bool,
         reply: Option<Reply>,
     },
-    /// A message.
+    /// A message, or a chunk of it.
     Data(Data),
+    /// The rest of a refused chunk, and what to say at its end.
+    SkipChunk(Refused),
     /// Of no interest.
     Closed,
 }
 
 /// MAIL was accepted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Transaction {
     accepted: usize,
     refused: usize,
     smtp_utf8: bool,
+    /// What came in chunks; the next is awaited.
+    chunks: Option<Data>,
 }
 
 /// The receiving end of a dialogue. Loop: while [`wants_input`](Self::wants_input), write
@@ -232,6 +260,8 @@ pub struct Session {
     transaction: Option<Transaction>,
     /// The last MAIL was refused.
     mail_refused: bool,
+    /// A chunk was refused: those pipelined behind it fail too.
+    chunk_refused: bool,
     errors: u32,
     greeting_written: bool,
     early_talker: bool,
@@ -253,6 +283,7 @@ impl Session {
             turned_away: false,
             transaction: None,
             mail_refused: false,
+            chunk_refused: false,
             errors: 0,
             greeting_written: false,
             early_talker: false,
@@ -275,7 +306,7 @@ impl Session {
     pub fn input_filled(&mut self, n: usize) {
         self.early_talker |= !self.greeting_written && n > 0;
         let most = match self.phase {
-            Phase::Data(_) => limits::INPUT_BODY,
+            Phase::Data(_) | Phase::SkipChunk(_) => limits::INPUT_BODY,
             _ => limits::INPUT_COMMANDS,
         };
         self.input.filled(n, most);
@@ -310,6 +341,8 @@ impl Session {
             ),
             Pending::Rcpt(rcpt) => (Some(Asked::Rcpt), Event::Rcpt(rcpt)),
             Pending::Data => (Some(Asked::Data), Event::Data),
+            Pending::Chunk { size, last } => (Some(Asked::Chunk { size, last }), Event::Data),
+            Pending::LastCrlf => (None, Event::Body(b"\r\n")),
             Pending::Body(len, headers) => return Some(Event::Body(self.lend_body(len, headers))),
             Pending::HeadersEnd => (None, Event::HeadersEnd),
             Pending::EndOfData => (Some(Asked::EndOfData), Event::EndOfData),
@@ -332,6 +365,9 @@ impl Session {
             Asked::EndOfData => return self.end_transaction(&refusal(reply)),
             Asked::Hello { extended } if accepts => self.say_hello(extended),
             Asked::Data if accepts => self.say(&Reply::start_input()),
+            Asked::Chunk { size, last } if !reply.closes() => {
+                return self.begin_chunks(size, last, (!accepts).then_some(reply));
+            }
             _ => self.say(&reply),
         }
         if reply.closes() {
@@ -350,6 +386,7 @@ impl Session {
             }
             Asked::Mail { smtp_utf8 } if accepts => {
                 self.mail_refused = false;
+                self.chunk_refused = false;
                 self.transaction = Some(Transaction {
                     smtp_utf8,
                     ..Transaction::default()
@@ -363,7 +400,7 @@ impl Session {
             }
             Asked::Data if accepts => self.phase = Phase::Data(Data::new()),
             Asked::Mail { .. } => self.mail_refused = true,
-            Asked::Hello { .. } | Asked::Data | Asked::EndOfData => {}
+            Asked::Hello { .. } | Asked::Data | Asked::Chunk { .. } | Asked::EndOfData => {}
         }
     }
 
@@ -442,6 +479,7 @@ impl Session {
                 Phase::Command => self.read_command(),
                 Phase::SkipLine { .. } => self.skip_line(),
                 Phase::Data(_) => self.read_data(),
+                Phase::SkipChunk(_) => self.skip_chunk(),
             };
             if !moved {
                 if self.peer_closed {

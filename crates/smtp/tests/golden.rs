@@ -100,9 +100,9 @@ impl Script {
         }
     }
 
-    /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `no-pipelining`, `lmtp`, `client`,
+    /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `chunking`, `no-pipelining`, `lmtp`, `client`,
     /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
-    /// [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the forward-path they go with.
+    /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the forward-path they go with.
     fn directive(&mut self, text: &str) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
@@ -111,6 +111,7 @@ impl Script {
             "recipients" => self.server.recipients = rest.parse().unwrap(),
             "errors" => self.server.errors = rest.parse().unwrap(),
             "utf8" => self.server.extensions.smtp_utf8 = true,
+            "chunking" => self.server.extensions.chunking = true,
             "dsn" => self.server.extensions.dsn = true,
             "no-pipelining" => self.server.extensions.pipelining = false,
             "lmtp" => {
@@ -169,6 +170,8 @@ fn transaction(text: &str) -> Send {
             transaction.body = BodyType::EightBitMime;
         } else if word == "utf8" {
             transaction.smtp_utf8 = true;
+        } else if let Some(size) = word.strip_prefix("chunk=") {
+            options.chunk = Some(size.parse().unwrap());
         } else if let Some(ret) = word.strip_prefix("ret=") {
             options.ret = Some(Ret::parse(ret).unwrap());
         } else if let Some(id) = word.strip_prefix("envid=") {

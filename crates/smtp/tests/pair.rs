@@ -127,6 +127,7 @@ impl Pair {
         // Dice of their own, so that older seeds mean what they meant.
         let mut dice = Seeded(!seed);
         settings.extensions.dsn = dice.chance(50);
+        settings.extensions.chunking = dice.chance(50);
         let to_send: VecDeque<Sent> = (0..random.below(5))
             .map(|n| sent(n, &mut random, &mut dice))
             .collect();
@@ -370,7 +371,7 @@ impl Pair {
                     options: Options {
                         ret: mail.ret,
                         envelope_id: mail.envelope_id,
-                        recipients: Vec::new(),
+                        ..Options::default()
                     },
                     ..Got::default()
                 };
@@ -571,8 +572,12 @@ fn sent(n: usize, random: &mut Seeded, dice: &mut Seeded) -> Sent {
         body: body_type,
         smtp_utf8: false,
     };
+    let length = body.len() as u64;
     Sent {
-        options: options(n, transaction.recipients.len(), dice),
+        options: Options {
+            chunk: Some(length).filter(|_| dice.chance(50)),
+            ..options(n, transaction.recipients.len(), dice)
+        },
         transaction,
         body,
         flawed,
@@ -591,6 +596,7 @@ fn options(n: usize, most: usize, dice: &mut Seeded) -> Options {
         ret: [None, Some(Ret::Full), Some(Ret::Headers)][dice.below(3)],
         envelope_id: EnvelopeId::parse(&format!("e+3D{n}")).filter(|_| dice.chance(50)),
         recipients,
+        chunk: None,
     }
 }
 

@@ -13,11 +13,11 @@ use posthaste_smtp::server::{self, Accepted};
 use proptest::prelude::*;
 
 /// Everything a server said, and everything its driver was told: events, and whole messages.
-fn serve(input: &[u8], cuts: &[usize], (dialect, dsn): (Dialect, bool)) -> (String, Vec<String>) {
+fn serve(input: &[u8], cuts: &[usize], (dialect, all): (Dialect, bool)) -> (String, Vec<String>) {
     let mut settings = server::Settings::new("mx.example.org");
     (settings.message_size, settings.recipients, settings.errors) = (400, 3, 5);
     settings.dialect = dialect;
-    settings.extensions.dsn = dsn;
+    (settings.extensions.dsn, settings.extensions.chunking) = (all, all);
     let mut session = server::Session::new(settings);
     let (mut said, mut told, mut body) = (Vec::new(), Vec::new(), Vec::new());
     let mut pieces = pieces(input, cuts).into_iter();
@@ -143,6 +143,7 @@ fn options() -> Options {
         ret: Some(Ret::Headers),
         envelope_id: EnvelopeId::parse("e+3D"),
         recipients: vec![first],
+        chunk: Some(20),
     }
 }
 
@@ -184,6 +185,12 @@ fn client_talk() -> impl Strategy<Value = Vec<u8>> {
         1 => token("NOOP\r\n"),
         1 => token("VRFY\r\n"),
         1 => token("QUIT\r\n"),
+        3 => token("BDAT 7\r\na: b\r\n."),
+        2 => token("BDAT 5 LAST\r\n\r\n\r\nx"),
+        1 => token("BDAT 0 LAST\r\n"),
+        1 => token("BDAT 3\r\n\n\0\r"),
+        1 => token("BDAT 390\r\n"),
+        1 => token("BDAT x\r\n"),
         1 => Just([vec![b'y'; 600], b"\r\n".to_vec()].concat()),
         1 => prop::collection::vec(any::<u8>(), 0..20),
     ];
@@ -207,7 +214,9 @@ fn server_talk() -> impl Strategy<Value = Vec<u8>> {
     let ready = "220 mx\r\n250-mx\r\n250-SIZE\r\n250 PIPELINING\r\n";
     let sent = "220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 a\r\n250 b\r\n550 c\r\n354 d\r\n";
     let dsn = "220 mx\r\n250-mx\r\n250-DSN\r\n250 PIPELINING\r\n";
-    let start = prop_oneof![Just(""), Just(ready), Just(sent), Just(dsn)];
+    let chunks =
+        "220 mx\r\n250-mx\r\n250-CHUNKING\r\n250 PIPELINING\r\n250 a\r\n250 b\r\n550 c\r\n";
+    let start = prop_oneof![Just(""), Just(ready), Just(sent), Just(dsn), Just(chunks)];
     (start, prop::collection::vec(reply, 0..15))
         .prop_map(|(start, rest)| [start.as_bytes(), &rest.concat()].concat())
 }
@@ -232,9 +241,9 @@ proptest! {
 
     #[test]
     fn cutting_what_a_server_hears_changes_nothing(
-        input in client_talk(), cuts in cuts(), lmtp in any::<bool>(), dsn in any::<bool>(),
+        input in client_talk(), cuts in cuts(), lmtp in any::<bool>(), all in any::<bool>(),
     ) {
-        let variant = (if lmtp { Dialect::Lmtp } else { Dialect::Smtp }, dsn);
+        let variant = (if lmtp { Dialect::Lmtp } else { Dialect::Smtp }, all);
         prop_assert_eq!(serve(&input, &cuts, variant), serve(&input, &[], variant));
     }
 
@@ -311,6 +320,7 @@ proptest! {
         let asked = Options {
             ret: Some(Ret::Full),
             envelope_id: EnvelopeId::parse(&xtext(&id)),
+            chunk: None,
             recipients: vec![
                 of(original(format!("rfc822;{}", xtext(&address)))),
                 of(original(format!("utf-8;{}", xtext(&escaped)))),

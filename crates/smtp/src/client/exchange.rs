@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{Expect, Lost, Malformed, Options, RecipientOutcome, Transaction};
 use crate::Dialect;
-use crate::body::Stuffer;
+use crate::body::{Chunk, Stuffer, Unfit};
 use crate::extension::{BodyType, Extensions};
 use crate::reply::{Reply, push_display};
 
@@ -25,8 +25,8 @@ pub(super) struct Exchange {
     recipients: Vec<Recipient>,
     mail_accepted: bool,
     /// The content is being given.
-    stuffer: Option<Stuffer>,
-    /// Where in the output the final dot ends.
+    content: Option<Content>,
+    /// Where in the output the final dot, or the chunk, ends.
     dot: Option<u64>,
 }
 
@@ -39,6 +39,38 @@ enum Recipient {
     Accepted,
     /// Nothing more will change.
     Decided(RecipientOutcome),
+}
+
+/// What was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// A command; this is its reply.
+    Command(Expect),
+    /// BDAT: the content follows at once.
+    Chunk,
+}
+
+/// How content is written.
+#[derive(Debug)]
+pub(super) enum Content {
+    Stuffed(Stuffer),
+    Chunk(Chunk),
+}
+
+impl Content {
+    pub(super) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        match self {
+            Content::Stuffed(stuffer) => stuffer.push(octets, out).map_err(Unfit::Flaw),
+            Content::Chunk(chunk) => chunk.push(octets, out),
+        }
+    }
+
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        match self {
+            Content::Stuffed(stuffer) => stuffer.finish(out).map_err(Unfit::Flaw),
+            Content::Chunk(chunk) => chunk.finish(out),
+        }
+    }
 }
 
 /// What follows from a reply.
@@ -67,23 +99,30 @@ impl Exchange {
             owed: 0,
             recipients,
             mail_accepted: false,
-            stuffer: None,
+            content: None,
             dot: None,
         }
     }
 
     /// Writes the next command of the plan, and says what its reply will mean. `None` if nothing
     /// is left to say, or nothing before a reply.
-    pub(super) fn say_next(
-        &mut self,
-        extensions: &Extensions,
-        out: &mut Vec<u8>,
-    ) -> Option<Expect> {
+    pub(super) fn say_next(&mut self, extensions: &Extensions, out: &mut Vec<u8>) -> Option<Said> {
         if std::mem::take(&mut self.reset_first) {
             out.extend_from_slice(b"RSET\r\n");
-            return Some(Expect::Rset);
+            return Some(Said::Command(Expect::Rset));
         }
         let expect = self.next_command()?;
+        if let (Expect::Data, Some(size), true) = (expect, self.options.chunk, extensions.chunking)
+        {
+            // Whom it goes to is known first: no content for nobody, and LMTP answers for each.
+            if self.owed > 0 {
+                return None;
+            }
+            push_display(out, format_args!("BDAT {size} LAST\r\n"));
+            self.content = Some(Content::Chunk(Chunk::new(size)));
+            self.said += 1;
+            return Some(Said::Chunk);
+        }
         match expect {
             Expect::Mail => self.say_mail(extensions, out),
             Expect::Rcpt(n) => {
@@ -98,7 +137,7 @@ impl Exchange {
         }
         self.said += 1;
         self.owed += 1;
-        Some(expect)
+        Some(Said::Command(expect))
     }
 
     /// Takes the reply to one of its commands.
@@ -111,7 +150,7 @@ impl Exchange {
                 return Ok(Then::SendLoneDot);
             }
             Expect::Data if intermediate => {
-                self.stuffer = Some(Stuffer::new());
+                self.content = Some(Content::Stuffed(Stuffer::new()));
                 return Ok(Then::SendBody);
             }
             _ if intermediate => return Err(Malformed::Unexpected),
@@ -128,8 +167,8 @@ impl Exchange {
     }
 
     /// Where content goes, while it is being given.
-    pub(super) fn stuffer(&mut self) -> Option<&mut Stuffer> {
-        self.stuffer.as_mut()
+    pub(super) fn content(&mut self) -> Option<&mut Content> {
+        self.content.as_mut()
     }
 
     /// The final dot is in the output and ends there at `position`; its replies are owed.
@@ -139,7 +178,7 @@ impl Exchange {
         dialect: Dialect,
         expected: &mut VecDeque<Expect>,
     ) {
-        self.stuffer = None;
+        self.content = None;
         self.dot = Some(position);
         let before = expected.len();
         match dialect {
@@ -161,7 +200,7 @@ impl Exchange {
 
     /// Whether nothing is left to say or to hear.
     pub(super) fn is_finished(&self) -> bool {
-        self.owed == 0 && self.stuffer.is_none() && self.next_command().is_none()
+        self.owed == 0 && self.content.is_none() && self.next_command().is_none()
     }
 
     /// Whether the peer still thinks of it as open after its end.

@@ -3,6 +3,7 @@
 use super::exchange::{Then, outcome};
 use super::{Closed, Event, Expect, Malformed, RecipientOutcome, Session, Stage, State};
 use crate::Dialect;
+use crate::body::Unfit;
 use crate::extension::Extensions;
 use crate::limits;
 use crate::line;
@@ -29,11 +30,14 @@ impl Session {
 
     /// The content cannot be sent: the transaction must not end with a dot, so the connection
     /// ends.
-    pub(super) fn unsendable(&mut self) {
+    pub(super) fn unsendable(&mut self, unfit: Unfit) {
         let text = "Message contains a bare CR, a bare LF or NUL and cannot be sent";
-        let reply = Reply::new(554, (5, 6, 0), text);
+        let reply = match unfit {
+            Unfit::Flaw(_) => Reply::new(554, (5, 6, 0), text),
+            Unfit::Length => Reply::local_error(),
+        };
         if let Some(exchange) = self.exchanges.back_mut() {
-            exchange.decide_all(|| RecipientOutcome::Refused(reply.clone()));
+            exchange.decide_all(|| outcome(&reply));
         }
         self.end(Closed::Unsendable);
     }

@@ -1,7 +1,8 @@
 //! Command lines of a server session: which may come when (RFC 5321 §4.1.4), and the answers to
 //! those that ask nothing of the driver.
 
-use super::{Closed, Pending, Phase, Reset, Session};
+use super::chunk::Refused;
+use super::{Closed, Pending, Phase, Reset, Session, Transaction};
 use crate::Dialect;
 use crate::address::Utf8;
 use crate::command::{self, Allowed, Hello, Mail, Rcpt, Verb, syntax};
@@ -10,7 +11,7 @@ use crate::line::{self, Line};
 use crate::reply::{Reply, push_display};
 
 /// What to do about a command line.
-enum Verdict {
+pub(super) enum Verdict {
     /// Say this; nothing is wrong.
     Say(Reply),
     /// Say this, and count it.
@@ -19,6 +20,12 @@ enum Verdict {
     RefuseMail(Reply),
     /// Ask the driver.
     Ask(Pending),
+    /// BDAT that is refused: its octets are dropped, then it is answered.
+    SkipChunk(Refused),
+    /// BDAT whose size cannot be read.
+    Lost,
+    /// BDAT after another one.
+    NextChunk { size: u64, last: bool },
     /// RSET.
     Reset,
     /// QUIT.
@@ -106,6 +113,9 @@ impl Session {
         if settings.extensions.dsn {
             out.extend_from_slice(b"250-DSN\r\n");
         }
+        if settings.extensions.chunking {
+            out.extend_from_slice(b"250-CHUNKING\r\n");
+        }
         out.extend_from_slice(b"250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
     }
 
@@ -123,9 +133,13 @@ impl Session {
                 }
             }
             Verdict::Ask(question) => self.pending = Some(question),
+            Verdict::SkipChunk(refused) => self.refuse_chunk(refused),
+            Verdict::Lost => self.lose_chunk(),
+            Verdict::NextChunk { size, last } => self.next_chunk(size, last),
             Verdict::Reset => {
                 self.say(&Reply::ok());
                 self.mail_refused = false;
+                self.chunk_refused = false;
                 if self.transaction.take().is_some() {
                     self.pending = Some(Pending::Reset(Reset::Command));
                 }
@@ -140,7 +154,7 @@ impl Session {
     }
 
     /// Says a refusal, or 421 once the error budget is used up.
-    fn refuse(&mut self, reply: &Reply) {
+    pub(super) fn refuse(&mut self, reply: &Reply) {
         self.errors += 1;
         if self.errors <= self.settings.errors {
             return self.say(reply);
@@ -155,6 +169,9 @@ impl Session {
 
     fn judge(&self, line: &[u8]) -> Verdict {
         let judged = command::split(line).and_then(|(verb, argument)| {
+            if verb == Verb::Bdat && self.settings.extensions.chunking {
+                return Ok(self.judge_bdat(argument));
+            }
             if self.turned_away && verb != Verb::Quit {
                 return Err(out_of_order("No service here; only QUIT is left"));
             }
@@ -209,6 +226,10 @@ impl Session {
             (Verb::Mail, Some(_)) => Err(out_of_order("A transaction is open already")),
             (_, None) if self.mail_refused => Ok(Verdict::Say(out_of_order("MAIL was refused"))),
             (_, None) => Err(out_of_order("Say MAIL first")),
+            // RFC 3030 §2: chunks are followed by chunks only.
+            (_, Some(transaction)) if transaction.chunks.is_some() => {
+                Err(out_of_order("Chunks have begun; only BDAT may follow"))
+            }
             (Verb::Rcpt, Some(transaction)) => {
                 if transaction.accepted >= self.settings.recipients {
                     return Ok(Verdict::Say(Reply::new(
@@ -222,19 +243,24 @@ impl Session {
             }
             (_, Some(transaction)) => {
                 no_argument(argument)?;
-                let lmtp = self.settings.dialect == Dialect::Lmtp;
-                match (transaction.accepted, transaction.refused) {
-                    (0, 0) => Err(out_of_order("Say RCPT first")),
-                    // RFC 2033 §4.2 asks for 503.
-                    (0, _) if lmtp => Ok(Verdict::Say(out_of_order("No valid recipients"))),
-                    (0, _) => Ok(Verdict::Say(Reply::new(
-                        554,
-                        (5, 5, 1),
-                        "No valid recipients",
-                    ))),
-                    _ => Ok(Verdict::Ask(Pending::Data)),
+                match self.nobody(transaction) {
+                    None => Ok(Verdict::Ask(Pending::Data)),
+                    Some((reply, false)) => Ok(Verdict::Say(reply)),
+                    Some((reply, true)) => Err(reply),
                 }
             }
+        }
+    }
+
+    /// The refusal of a message that nobody would get, and whether it is an error to count.
+    pub(super) fn nobody(&self, transaction: &Transaction) -> Option<(Reply, bool)> {
+        let lmtp = self.settings.dialect == Dialect::Lmtp;
+        match (transaction.accepted, transaction.refused) {
+            (0, 0) => Some((out_of_order("Say RCPT first"), true)),
+            // RFC 2033 §4.2 asks for 503.
+            (0, _) if lmtp => Some((out_of_order("No valid recipients"), false)),
+            (0, _) => Some((Reply::new(554, (5, 5, 1), "No valid recipients"), false)),
+            _ => None,
         }
     }
 
@@ -265,7 +291,7 @@ pub(super) fn too_large() -> Reply {
     )
 }
 
-fn out_of_order(text: &'static str) -> Reply {
+pub(super) fn out_of_order(text: &'static str) -> Reply {
     Reply::new(503, (5, 5, 1), text)
 }
 

@@ -3,18 +3,32 @@
 
 use super::commands::too_large;
 use super::{Pending, Phase, Reset, Session};
-use crate::body::{Flaw, Piece, Unstuffer};
+use crate::body::{Flaw, Piece, Plain, Unstuffer};
 use crate::line;
 use crate::reply::Reply;
 
 /// A message of which some may have come.
 #[derive(Debug)]
 pub(super) struct Data {
-    text: Unstuffer,
-    octets: u64,
-    headers: Headers,
+    pub(super) text: Text,
+    pub(super) octets: u64,
+    pub(super) headers: Headers,
     /// Why the rest is only dropped.
     refused: Option<Reply>,
+}
+
+/// How the octets of a message come.
+#[derive(Debug)]
+pub(super) enum Text {
+    /// Stuffed, up to the final dot.
+    Stuffed(Unstuffer),
+    /// In chunks, of which the present one has so many octets left.
+    Chunk {
+        text: Plain,
+        size: u64,
+        left: u64,
+        last: bool,
+    },
 }
 
 /// Where the search for the empty line behind the header block stands.
@@ -32,7 +46,7 @@ pub(super) enum Headers {
 impl Headers {
     /// How much of a clean run belongs to the header block while it lasts, or else all; and
     /// where that leaves the search.
-    fn scan(mut self, run: &[u8]) -> (usize, Headers) {
+    pub(super) fn scan(mut self, run: &[u8]) -> (usize, Headers) {
         let mut at = 0;
         while let Some(rest) = run.get(at..).filter(|rest| !rest.is_empty()) {
             match self {
@@ -59,8 +73,12 @@ impl Headers {
 
 impl Data {
     pub(super) fn new() -> Data {
+        Data::of(Text::Stuffed(Unstuffer::new()))
+    }
+
+    pub(super) fn of(text: Text) -> Data {
         Data {
-            text: Unstuffer::new(),
+            text,
             octets: 0,
             headers: Headers::LineStart,
             refused: None,
@@ -74,9 +92,17 @@ impl Session {
         let Phase::Data(data) = &mut self.phase else {
             return true;
         };
+        if data.headers == Headers::Found {
+            data.headers = Headers::Ended;
+            self.pending = Some(Pending::HeadersEnd);
+            return true;
+        }
+        let Text::Stuffed(text) = &mut data.text else {
+            return self.read_chunk();
+        };
         let octets = self.input.octets();
         if let Some(reply) = &data.refused {
-            let (dropped, ended) = data.text.skip(octets);
+            let (dropped, ended) = text.skip(octets);
             self.input.consume(dropped);
             if ended {
                 let reply = reply.clone();
@@ -84,12 +110,7 @@ impl Session {
             }
             return ended;
         }
-        if data.headers == Headers::Found {
-            data.headers = Headers::Ended;
-            self.pending = Some(Pending::HeadersEnd);
-            return true;
-        }
-        match data.text.look(octets) {
+        match text.look(octets) {
             Piece::Partial => return false,
             Piece::Text(len) => {
                 let (len, headers) = data.headers.scan(octets.get(..len).unwrap_or_default());
@@ -104,7 +125,7 @@ impl Session {
                 }
             }
             Piece::Dot => {
-                data.text.take_dot();
+                text.take_dot();
                 if data.headers == Headers::LineStart {
                     data.headers = Headers::Inside;
                 }
@@ -126,10 +147,15 @@ impl Session {
         let (start, len) = self.input.lend(len);
         let run = self.input.lent(start, len);
         if let Phase::Data(data) = &mut self.phase {
-            data.text.take(run);
-            data.octets = data
-                .octets
-                .saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+            let len = u64::try_from(len).unwrap_or(u64::MAX);
+            match &mut data.text {
+                Text::Stuffed(text) => text.take(run),
+                Text::Chunk { text, left, .. } => {
+                    text.take(run);
+                    *left = left.saturating_sub(len);
+                }
+            }
+            data.octets = data.octets.saturating_add(len);
             data.headers = headers;
         }
         run
@@ -146,7 +172,7 @@ impl Session {
 
 /// RFC 5321 §2.3.8 forbids bare CR and LF, §4.1.1.4 gives them no meaning, and RFC 5322 §2.2 has
 /// no NUL. 550 is the refusal for policy reasons of RFC 5321 §4.3.2; 5.6.0 is RFC 3463 §3.7.
-fn flawed(flaw: Flaw) -> Reply {
+pub(super) fn flawed(flaw: Flaw) -> Reply {
     let text = match flaw {
         Flaw::BareCr => "Message contains a bare CR; lines must end with CRLF",
         Flaw::BareLf => "Message contains a bare LF; lines must end with CRLF",
