@@ -235,6 +235,19 @@ fn workers_that_fail_together_are_one_failure() {
 }
 
 #[test]
+fn a_destination_that_never_worked_gets_few_workers_and_all_once_it_did() {
+    let mut s = schedule();
+    for n in 0..50 {
+        enter(&mut s, n, &[to(0, "new", 0)]);
+    }
+    let before = s.ready(at(1)).len();
+    assert_eq!(before, 5);
+    s.destination_ok("new");
+    assert!(s.ready(at(1)).len() > before);
+    s.check().unwrap();
+}
+
+#[test]
 fn a_delay_notice_and_the_expiry_come_in_time_though_the_destination_is_dead() {
     let mut s = schedule();
     enter(&mut s, 0, &[to(0, "dead", 0), to(1, "slow", 0)]);
@@ -246,7 +259,10 @@ fn a_delay_notice_and_the_expiry_come_in_time_though_the_destination_is_dead() {
         (Purpose::DelayNotice, 2)
     );
     assert_eq!(s.take("dead", at(4 * HOUR)), None, "it is in other hands");
-    s.finish(&notice, &[]);
+    s.finish(&notice, &[(0, Next::Unchanged)]);
+    let rest = s.notices(at(5 * HOUR), 10).remove(0);
+    assert_eq!(rest.recipients, [1], "whom the first notice did not name");
+    s.finish(&rest, &[(1, Next::Unchanged)]);
     assert_eq!(s.notices(at(5 * HOUR), 10), [], "one notice is enough");
     let expiry = s.notices(at(5 * DAY), 10).remove(0);
     assert_eq!(expiry.purpose, Purpose::Expiry);

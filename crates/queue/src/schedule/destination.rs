@@ -11,6 +11,9 @@ use super::Failure;
 use crate::backoff::Intervals;
 use crate::id::QueueId;
 
+/// Workers at once for a destination that has not worked since it is known.
+const UNPROVEN_WORKERS: usize = 5;
+
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) name: Arc<str>,
@@ -27,6 +30,8 @@ pub(super) struct Destination {
     pub(super) busy: usize,
     /// It stands in the ring.
     pub(super) in_turn: bool,
+    /// It has worked since it is known.
+    pub(super) proven: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +52,17 @@ impl Destination {
             workers: 0,
             busy: 0,
             in_turn: false,
+            proven: false,
+        }
+    }
+
+    /// Workers that it may have, of `limit`: few before it has worked once, so that a handful of
+    /// hosts that hang cannot take the workers of all others.
+    pub(super) fn workers_max(&self, limit: usize) -> usize {
+        if self.proven {
+            limit
+        } else {
+            limit.min(UNPROVEN_WORKERS)
         }
     }
 

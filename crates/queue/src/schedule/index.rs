@@ -81,7 +81,7 @@ impl Schedule {
     /// When the destination can use one more worker; `None` while it cannot.
     pub(super) fn wants_worker_at(&self, d: u32) -> Option<Timestamp> {
         let known = self.destination(d)?;
-        if known.workers >= self.settings.workers_per_destination {
+        if known.workers >= known.workers_max(self.settings.workers_per_destination) {
             return None;
         }
         match &known.backoff {

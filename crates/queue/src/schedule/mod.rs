@@ -405,10 +405,14 @@ impl Schedule {
         let Some(&d) = self.numbers.get(destination) else {
             return;
         };
-        if let Some(known) = self.destination_mut(d)
-            && known.backoff.take().is_some()
-        {
-            self.counts.failed_destinations -= 1;
+        let Some(known) = self.destination_mut(d) else {
+            return;
+        };
+        let failed = known.backoff.take().is_some();
+        let news = !known.proven || failed;
+        known.proven = true;
+        self.counts.failed_destinations -= usize::from(failed);
+        if news {
             self.refresh(d);
         }
     }

@@ -201,7 +201,7 @@ impl Dispatch {
                 let mut progress = progress_of(stored, *recipient)?;
                 progress.attempts = progress.attempts.saturating_add(1);
                 // Where no transaction was begun the destination's own interval decides. A message
-                // that was sent waits its own, whatever became of it: it may be the message's fault.
+                // that was sent waits its own, whatever became of it: the fault may be its own.
                 let wait = match attempted.not_begun {
                     true => Duration::ZERO,
                     false => stages.intervals.after(progress.attempts),
