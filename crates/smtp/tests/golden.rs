@@ -100,9 +100,10 @@ impl Script {
         }
     }
 
-    /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `chunking`, `no-pipelining`, `lmtp`, `client`,
-    /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
-    /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the forward-path they go with.
+    /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `chunking`, `no-pipelining`, `lmtp`,
+    /// `client`, `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit]
+    /// [utf8] [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
+    /// forward-path they go with.
     fn directive(&mut self, text: &str) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
