@@ -8,8 +8,11 @@ use crate::BoxFuture;
 /// A pool of threads for work that would hold a worker. Every pool is bounded in threads and queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pool {
-    /// File work away from the spool's writer: large bodies, mailboxes.
+    /// File work on our own disk, away from the spool's writer: large bodies, logs.
     Disk,
+    /// File work in folders that are not ours alone, on disks or file servers that may hang: such
+    /// a job must hold up none of [`Pool::Disk`].
+    Folders,
     /// Password hashes and signatures.
     Crypto,
 }

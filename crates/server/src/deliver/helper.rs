@@ -15,6 +15,9 @@
 //! helper → server   5 results: per letter a kind (0 done, 1 loops, 2 failed) and a text
 //! ```
 //!
+//! A helper that takes long keeps its lane: its answer is waited for, however late it comes, on the
+//! thread of the job. Who gives that job up is the caller's business.
+//!
 //! It does **not** decide who owns what, and it cannot be started again once the server has given
 //! up its rights: a lost helper is a fault that a restart mends.
 
@@ -45,8 +48,8 @@ const FRAME_MAX: usize = 128 * 1024;
 const LETTERS_MAX: usize = posthaste_queue::schedule::RECIPIENTS_PER_WORK;
 /// Octets of an error's text at most.
 const TEXT_MAX: usize = 512;
-/// How long a helper may take for one answer, or to take what is sent.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a delivery waits for a helper that is free.
+pub const LANE_PATIENCE: Duration = Duration::from_secs(5);
 
 const LETTER: u8 = 1;
 const CONTENT: u8 = 2;
@@ -60,6 +63,7 @@ pub struct Helpers {
     roots: Vec<PathBuf>,
     lanes: Mutex<Lanes>,
     given_back: Condvar,
+    patience: Duration,
 }
 
 struct Lanes {
@@ -89,10 +93,13 @@ impl Helpers {
         let idle = (0..HELPERS_PER_OWNER)
             .map(lane)
             .collect::<io::Result<Vec<_>>>()?;
-        Helpers::over(owner, roots, idle)
+        Ok(Helpers::over(owner, roots, idle, LANE_PATIENCE))
     }
 
     /// Starts all helpers that a configuration asks for. Call it as root.
+    ///
+    /// There is an entry, of nobody and without lanes, even when it asks for none: an empty list is
+    /// the mark of a server that may write for itself whoever the owner is.
     ///
     /// # Errors
     /// When a process cannot be started.
@@ -110,19 +117,20 @@ impl Helpers {
         let start = |(owner, roots): (&str, Vec<PathBuf>)| {
             Helpers::start(owner, hostname, &roots).map(Arc::new)
         };
-        owners.into_iter().map(start).collect()
+        let nobody = Arc::new(Helpers::over("", &[], Vec::new(), LANE_PATIENCE));
+        let others = owners.into_iter().map(start);
+        std::iter::once(Ok(nobody)).chain(others).collect()
     }
 
-    /// Helpers that are reached over `lanes`.
-    ///
-    /// # Errors
-    /// When a socket takes no time limit.
-    pub fn over(owner: &str, roots: &[PathBuf], lanes: Vec<UnixStream>) -> io::Result<Helpers> {
-        for lane in &lanes {
-            lane.set_read_timeout(Some(PATIENCE))?;
-            lane.set_write_timeout(Some(PATIENCE))?;
-        }
-        Ok(Helpers {
+    /// Helpers that are reached over `lanes`; a delivery waits for one of them for `patience`.
+    #[must_use]
+    pub fn over(
+        owner: &str,
+        roots: &[PathBuf],
+        lanes: Vec<UnixStream>,
+        patience: Duration,
+    ) -> Helpers {
+        Helpers {
             owner: owner.to_owned(),
             roots: roots.to_vec(),
             lanes: Mutex::new(Lanes {
@@ -130,7 +138,8 @@ impl Helpers {
                 idle: lanes,
             }),
             given_back: Condvar::new(),
-        })
+            patience,
+        }
     }
 
     /// Whose files they write.
@@ -170,28 +179,34 @@ impl Helpers {
             }
             Err(e) => {
                 self.give_back(None);
-                Ok(all_failed(&e))
+                let why = format!(
+                    "a helper of {} was lost ({e}); restart the server to have it again; what it \
+                     was writing may be delivered twice",
+                    self.owner
+                );
+                Ok(all_failed(&io::Error::other(why)))
             }
         }
     }
 
     fn lane(&self) -> io::Result<UnixStream> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(lane) = lanes.idle.pop() {
-                return Ok(lane);
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let all_busy = |lanes: &mut Lanes| lanes.idle.is_empty() && lanes.alive > 0;
+        let waited = self
+            .given_back
+            .wait_timeout_while(lanes, self.patience, all_busy);
+        let (mut lanes, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let owner = &self.owner;
+        match (lanes.idle.pop(), lanes.alive) {
+            (Some(lane), _) => Ok(lane),
+            (None, 0) => {
+                let why = format!("the helpers of {owner} have ended; restart the server");
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, why))
             }
-            if lanes.alive == 0 {
-                let why = format!(
-                    "the helpers of {} have ended; restart the server",
-                    self.owner
-                );
-                return Err(io::Error::new(io::ErrorKind::BrokenPipe, why));
+            (None, _) => {
+                let why = format!("all helpers of {owner} are busy: their disk may hang");
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
             }
-            lanes = self
-                .given_back
-                .wait(lanes)
-                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -9,6 +9,7 @@
 
 pub mod connection; // one dialogue over one stream
 pub mod helper; // writes mail files for another user
+mod late; // deliveries that outlast the patience for them
 pub mod local; // into mailboxes of this machine
 pub mod maildir; // the blocking part of that
 pub mod outcome; // what became of recipients

@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use posthaste::deliver::helper::{Helpers, serve};
+use posthaste::deliver::helper::{Helpers, LANE_PATIENCE, serve};
 use posthaste::deliver::maildir::{Letter, Names, Put};
 use posthaste_world::Timestamp;
 
@@ -43,7 +44,7 @@ fn the_helper_delivers_as_the_server_would() {
     let disk = Files::with(&["/m"]);
     disk.fail("open", "/m/full", ErrorKind::StorageFull);
     let (socket, thread) = helper(&disk);
-    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket]).unwrap();
+    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket], LANE_PATIENCE);
     for round in 1..=3 {
         let letters = [letter("a"), letter("full"), letter("b/c")];
         let content = pieces(&[b"Subject: s\r\n\r\nbo", b"dy\r\n"]);
@@ -67,7 +68,7 @@ fn the_helper_delivers_as_the_server_would() {
 fn a_large_message_passes_in_pieces() {
     let disk = Files::with(&["/m"]);
     let (socket, _thread) = helper(&disk);
-    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket]).unwrap();
+    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket], LANE_PATIENCE);
     let large = Bytes::from("Subject: s\r\n\r\n".to_owned() + &"0123456789\r\n".repeat(50_000));
     let mut left = Some(large.clone());
     let done = helpers
@@ -87,7 +88,7 @@ fn a_large_message_passes_in_pieces() {
 fn content_that_cannot_be_read_leaves_nothing_and_the_helper_goes_on() {
     let disk = Files::with(&["/m"]);
     let (socket, _thread) = helper(&disk);
-    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket]).unwrap();
+    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket], LANE_PATIENCE);
     let mut left = vec![Bytes::from_static(b"Subject: s\r\n\r\n")];
     let content = || left.pop().map(Some).ok_or(std::io::Error::other("damaged"));
     assert!(
@@ -106,7 +107,7 @@ fn content_that_cannot_be_read_leaves_nothing_and_the_helper_goes_on() {
 fn a_folder_that_is_new_since_the_start_is_refused_without_asking() {
     let disk = Files::with(&["/m"]);
     let (socket, _thread) = helper(&disk);
-    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket]).unwrap();
+    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket], LANE_PATIENCE);
     let done = helpers
         .deliver(Path::new("/etc"), &[letter("a")], pieces(&[b"\r\n"]))
         .unwrap();
@@ -117,13 +118,34 @@ fn a_folder_that_is_new_since_the_start_is_refused_without_asking() {
 fn a_lost_helper_is_a_failure_and_not_a_wait() {
     let (socket, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
-    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket]).unwrap();
+    let helpers = Helpers::over("vmail", &["/m".into()], vec![socket], LANE_PATIENCE);
     for _ in 0..2 {
         let done = helpers
             .deliver(Path::new("/m"), &[letter("a")], pieces(&[b"\r\n"]))
             .unwrap();
-        assert!(matches!(done[..], [Put::Failed(_)]));
+        assert!(matches!(&done[..], [Put::Failed(e)] if e.to_string().contains("restart")));
     }
+}
+
+#[test]
+fn a_helper_that_is_late_keeps_its_lane_and_the_others_do_not_wait_without_end() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let patience = Duration::from_millis(10);
+    let helpers = Arc::new(Helpers::over("vmail", &["/m".into()], vec![ours], patience));
+    let slow = helpers.clone();
+    let first = std::thread::Builder::new()
+        .spawn(move || slow.deliver(Path::new("/m"), &[letter("a")], pieces(&[b"\r\n"])));
+    // It has the lane once its first octet is here.
+    theirs.read_exact(&mut [0]).unwrap();
+    let second = helpers.deliver(Path::new("/m"), &[letter("b")], pieces(&[b"\r\n"]));
+    assert!(matches!(&second.unwrap()[..], [Put::Failed(e)] if e.kind() == ErrorKind::TimedOut));
+    let done = frame(5, &[0, 0, 0, 0, 0]);
+    theirs.write_all(&done).unwrap();
+    let late = first.unwrap().join().unwrap().unwrap();
+    assert!(matches!(late[..], [Put::Done]));
+    theirs.write_all(&done).unwrap();
+    let third = helpers.deliver(Path::new("/m"), &[letter("c")], pieces(&[b"\r\n"]));
+    assert!(matches!(third.unwrap()[..], [Put::Done]));
 }
 
 /// A letter's frame as the protocol has it.

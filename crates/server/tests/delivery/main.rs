@@ -10,6 +10,7 @@
 mod dialogues;
 mod doors;
 mod helper;
+mod mailboxes;
 mod maildir;
 mod mx;
 mod reports;

@@ -19,6 +19,8 @@ pub type Panicked = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Threads for file work: enough to keep a disk busy, too few to crowd the machine.
 const DISK_THREADS_MAX: usize = 4;
+/// Threads for work in folders of others. Most of them only wait, and jobs that hang hold theirs.
+const FOLDER_THREADS_MAX: usize = 16;
 /// Threads for computing, on the largest machine.
 const CRYPTO_THREADS_MAX: usize = 64;
 /// Stack of a thread in a pool, in octets; only what is touched is resident.
@@ -29,6 +31,7 @@ pub(super) struct Work {
     runtime: Handle,
     panicked: Option<Panicked>,
     disk: Threads,
+    folders: Threads,
     crypto: Threads,
 }
 
@@ -37,6 +40,7 @@ impl Work {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Work {
             disk: Threads::new("disk", DISK_THREADS_MAX, panicked.clone()),
+            folders: Threads::new("folders", FOLDER_THREADS_MAX, panicked.clone()),
             crypto: Threads::new("crypto", cores.min(CRYPTO_THREADS_MAX), panicked.clone()),
             runtime,
             panicked,
@@ -73,6 +77,7 @@ impl crate::Work for Work {
     ) -> BoxFuture<'static, Result<(), JobPanicked>> {
         let threads = match pool {
             Pool::Disk => &self.disk,
+            Pool::Folders => &self.folders,
             Pool::Crypto => &self.crypto,
         };
         Box::pin(threads.clone().run(job))
@@ -178,5 +183,26 @@ mod tests {
         assert_eq!(work.on(Pool::Crypto, || 6 * 7).await, Ok(42));
         let lost: Result<(), _> = work.on(Pool::Disk, || panic!("lost")).await;
         assert_eq!(lost, Err(JobPanicked));
+    }
+
+    #[tokio::test]
+    async fn jobs_that_hang_in_folders_of_others_hold_up_no_other_pool() {
+        let (work, _) = work();
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(std::sync::Mutex::new(gate));
+        let mut hung = Vec::new();
+        for _ in 0..FOLDER_THREADS_MAX {
+            let gate = gate.clone();
+            let job = move || {
+                let _ = gate.lock().unwrap().recv();
+            };
+            hung.push(tokio::spawn(work.run(Pool::Folders, Box::new(job))));
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(work.run(Pool::Disk, Box::new(|| ())).await, Ok(()));
+        drop(release);
+        for job in hung {
+            assert_eq!(job.await.unwrap(), Ok(()));
+        }
     }
 }

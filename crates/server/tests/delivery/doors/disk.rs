@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use posthaste_world::Disk;
@@ -18,6 +19,7 @@ struct State {
     folders: BTreeSet<PathBuf>,
     journal: Vec<String>,
     faults: Vec<(&'static str, &'static str, ErrorKind)>,
+    hang: Option<(&'static str, Sender<()>, Receiver<()>)>,
 }
 
 impl Files {
@@ -34,6 +36,13 @@ impl Files {
     /// From now on `verb` fails on paths that contain `part`.
     pub fn fail(&self, verb: &'static str, part: &'static str, kind: ErrorKind) {
         self.0.lock().unwrap().faults.push((verb, part, kind));
+    }
+
+    /// The next `verb` says that it was reached, and hangs until it is released.
+    pub fn hang(&self, verb: &'static str) -> (Receiver<()>, Sender<()>) {
+        let ((reach, reached), (release, released)) = (channel(), channel());
+        self.0.lock().unwrap().hang = Some((verb, reach, released));
+        (reached, release)
     }
 
     /// What was asked for of paths that contain `part`, as `verb path`.
@@ -84,6 +93,11 @@ fn note(state: &Mutex<State>, verb: &'static str, path: &Path) -> io::Result<()>
     let mut state = state.lock().unwrap();
     let path = path.components().collect::<PathBuf>().display().to_string();
     state.journal.push(format!("{verb} {path}"));
+    if let Some((_, reached, released)) = state.hang.take_if(|(v, ..)| *v == verb) {
+        drop(state);
+        reached.send(()).unwrap();
+        return released.recv().map_err(io::Error::other);
+    }
     match state
         .faults
         .iter()
