@@ -106,6 +106,12 @@ impl Reply {
         }
     }
 
+    /// The same reply with `tag` in brackets at its end.
+    pub(crate) fn tagged(self, tag: &str) -> Reply {
+        let text = format!("{} [{tag}]", self.text).into();
+        Reply { text, ..self }
+    }
+
     /// The three-digit code.
     #[must_use]
     pub fn code(&self) -> u16 {

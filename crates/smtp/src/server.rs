@@ -238,6 +238,8 @@ struct Transaction {
     accepted: usize,
     refused: usize,
     smtp_utf8: bool,
+    /// The driver's name for it.
+    name: Box<str>,
     /// What came in chunks; the next is awaited.
     chunks: Option<Data>,
 }
@@ -404,6 +406,15 @@ impl Session {
         }
     }
 
+    /// Names the open transaction; the name then stands in brackets at the end of each refusal that
+    /// the session makes by itself, so that peer and driver speak of the same thing. Without an open
+    /// transaction it does nothing.
+    pub fn name_transaction(&mut self, name: &str) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.name = name.into();
+        }
+    }
+
     /// Answers [`Event::EndOfData`]; without it open it does nothing. In LMTP the answer holds
     /// for every accepted recipient, and is said once for each (RFC 2033 §4.2).
     pub fn answer_data(&mut self, answer: Result<Accepted, Reply>) {
@@ -487,6 +498,14 @@ impl Session {
                 }
                 return;
             }
+        }
+    }
+
+    /// A refusal of ours, with the name of the transaction that it is about.
+    fn named(&self, reply: Reply) -> Reply {
+        match &self.transaction {
+            Some(transaction) if !transaction.name.is_empty() => reply.tagged(&transaction.name),
+            _ => reply,
         }
     }
 

@@ -91,7 +91,10 @@ async fn converse(
             None => {}
             Some(Event::Connected) => session.answer(stages.policy.connect()),
             Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
-            Some(Event::Mail(mail)) => session.answer(transaction.begin(mail, visit, stages)),
+            Some(Event::Mail(mail)) => {
+                session.answer(transaction.begin(mail, visit, stages));
+                session.name_transaction(transaction.name());
+            }
             Some(Event::Rcpt(rcpt)) => session.answer(transaction.add(&rcpt, visit, stages)),
             Some(Event::Data) => session.answer(transaction.open_draft(stages)),
             Some(Event::Body(octets)) => transaction.write(octets).await,

@@ -50,6 +50,12 @@ impl Transaction {
         Transaction(None)
     }
 
+    /// Its id, as it stands in replies; empty when there is none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |received| &received.id_text)
+    }
+
     /// MAIL: begins one, unless the disk is full.
     pub fn begin(&mut self, mail: Mail, visit: &mut Visit, stages: &Reception) -> Reply {
         visit.transactions += 1;

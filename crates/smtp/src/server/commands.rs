@@ -232,11 +232,8 @@ impl Session {
             }
             (Verb::Rcpt, Some(transaction)) => {
                 if transaction.accepted >= self.settings.recipients {
-                    return Ok(Verdict::Say(Reply::new(
-                        452,
-                        (4, 5, 3),
-                        "Too many recipients",
-                    )));
+                    let reply = Reply::new(452, (4, 5, 3), "Too many recipients");
+                    return Ok(Verdict::Say(self.named(reply)));
                 }
                 let rcpt = Rcpt::parse(argument, self.allowed(transaction.smtp_utf8))?;
                 Ok(Verdict::Ask(Pending::Rcpt(rcpt)))

@@ -163,6 +163,7 @@ impl Session {
 
     /// The driver drops its draft now; the peer is told at the dot.
     fn refuse_message(&mut self, reply: Reply) {
+        let reply = self.named(reply);
         if let Phase::Data(data) = &mut self.phase {
             data.refused = Some(reply.clone());
         }
