@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, with the servers and clients they talk to.
 //!
-//! Tests that lack something say `SKIP …`; those lines are repeated at the end. In CI a missing peer
-//! fails its test.
+//! Tests that lack something say `SKIP …`; those lines are repeated at the end. In CI a missing
+//! peer fails its test.
 
 use std::io::{BufRead, BufReader};
 

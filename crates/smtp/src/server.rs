@@ -406,9 +406,9 @@ impl Session {
         }
     }
 
-    /// Names the open transaction; the name then stands in brackets at the end of each refusal that
-    /// the session makes by itself, so that peer and driver speak of the same thing. Without an open
-    /// transaction it does nothing.
+    /// Names the open transaction; the name then stands in brackets at the end of each refusal
+    /// that the session makes by itself, so that peer and driver speak of the same thing. Without
+    /// an open transaction it does nothing.
     pub fn name_transaction(&mut self, name: &str) {
         if let Some(transaction) = &mut self.transaction {
             transaction.name = name.into();

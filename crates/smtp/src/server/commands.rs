@@ -24,6 +24,8 @@ pub(super) enum Verdict {
     SkipChunk(Refused),
     /// BDAT whose size cannot be read.
     Lost,
+    /// Somebody who does not mean to speak SMTP.
+    Stranger,
     /// BDAT after another one.
     NextChunk { size: u64, last: bool },
     /// RSET.
@@ -134,6 +136,14 @@ impl Session {
             }
             Verdict::Ask(question) => self.pending = Some(question),
             Verdict::SkipChunk(refused) => self.refuse_chunk(refused),
+            Verdict::Stranger => {
+                self.say(&Reply::new(
+                    421,
+                    (4, 7, 0),
+                    "This is SMTP; closing connection",
+                ));
+                self.finish(Closed::Ours);
+            }
             Verdict::Lost => self.lose_chunk(),
             Verdict::NextChunk { size, last } => self.next_chunk(size, last),
             Verdict::Reset => {
@@ -168,6 +178,9 @@ impl Session {
     }
 
     fn judge(&self, line: &[u8]) -> Verdict {
+        if is_http(line) {
+            return Verdict::Stranger;
+        }
         let judged = command::split(line).and_then(|(verb, argument)| {
             if verb == Verb::Bdat && self.settings.extensions.chunking {
                 return Ok(self.judge_bdat(argument));
@@ -277,6 +290,21 @@ impl Session {
             dsn: self.settings.extensions.dsn,
         }
     }
+}
+
+/// The request line of a browser that was made to connect here: what follows it may be chosen by
+/// whoever made it, and must not be heard as commands.
+fn is_http(line: &[u8]) -> bool {
+    let methods: [&[u8]; 7] = [
+        b"CONNECT ",
+        b"DELETE ",
+        b"GET ",
+        b"HEAD ",
+        b"OPTIONS ",
+        b"POST ",
+        b"PUT ",
+    ];
+    methods.iter().any(|method| line.starts_with(method))
 }
 
 /// 552 5.3.4 (RFC 1870 §6.1 and §6.3).

@@ -1,4 +1,4 @@
-//! What the driver calls a transaction stands in the refusals that the session makes by itself.
+//! What the session says by itself: refusals that name the transaction, and a word to browsers.
 
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{Event, Session, Settings};
@@ -55,4 +55,15 @@ fn refusals_of_the_session_name_the_transaction() {
         "EHLO a.example\r\nRCPT TO:<a@b.example>\r\n",
     );
     assert!(!said.contains('['), "{said}");
+}
+
+#[test]
+fn a_browser_is_not_heard() {
+    let body = "POST / HTTP/1.1\r\nHost: mx.example\r\n\r\nEHLO a.example\r\nMAIL FROM:<>\r\n";
+    let said = replies(Settings::new("mx.example"), body);
+    let after = said.split_once("\r\n").map(|(_, rest)| rest);
+    assert_eq!(
+        after,
+        Some("421 4.7.0 This is SMTP; closing connection\r\n")
+    );
 }
