@@ -100,7 +100,7 @@ impl Reply {
         let mut lines = wire.strip_suffix(b"\n")?.split(|octet| *octet == b'\n');
         loop {
             let line = lines.next()?;
-            if partial.add(line.strip_suffix(b"\r").unwrap_or(line))? == More::No {
+            if partial.add(line)? == More::No {
                 return lines.next().is_none().then(|| partial.finish());
             }
         }
@@ -309,8 +309,11 @@ pub(crate) struct PartialReply {
 }
 
 impl PartialReply {
-    /// Adds a line without its line end; `None` if it is not one of a reply.
+    /// Adds a line without its LF; `None` if it is not one of a reply. However many CR stand at its
+    /// end, they are part of the line end.
     pub(crate) fn add(&mut self, line: &[u8]) -> Option<More> {
+        let end = line.iter().rposition(|octet| *octet != b'\r')? + 1;
+        let line = line.get(..end)?;
         let (digits, rest) = line.split_at_checked(3)?;
         let &[a @ b'2'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9'] = digits else {
             return None;
@@ -436,6 +439,7 @@ mod tests {
             ("250-\r\n250 a\r\n", Reply::plain(250, "\na")),
             ("550 5.1.1 gone\r\n", Reply::new(550, (5, 1, 1), "gone")),
             ("550 5.1.1\r\n", Reply::new(550, (5, 1, 1), "")),
+            ("550 5.1.1\r\r\n", Reply::new(550, (5, 1, 1), "")),
             ("550 4.1.1 gone\r\n", Reply::plain(550, "4.1.1 gone")),
             ("550 5.1.1.1 x\r\n", Reply::plain(550, "5.1.1.1 x")),
             ("550 5.+1.1 x\r\n", Reply::plain(550, "5.+1.1 x")),

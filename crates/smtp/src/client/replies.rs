@@ -54,7 +54,7 @@ impl Session {
             return false;
         };
         let line = octets.get(..end).unwrap_or_default();
-        let more = self.partial.add(line.strip_suffix(b"\r").unwrap_or(line));
+        let more = self.partial.add(line);
         self.input.consume(end + 1);
         match more {
             None => self.end(Closed::Malformed(Malformed::Syntax)),
