@@ -23,6 +23,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let folder = root().join("fuzz");
     let targets = targets(&folder.join("targets"))?;
+    // CI says the same of the same tree; whoever looks for faults takes another seed each time.
+    let seed = u32::from(command::in_ci());
     // Its lock file follows that of the workspace; in CI it must have followed.
     let locked: &[&str] = if command::in_ci() { &["--locked"] } else { &[] };
     let build = cargo(&folder).args(["build", "--release"]);
@@ -39,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             .args(["run", "--quiet", "--release", "--bin", target, "--"])
             .args([
                 format!("-max_total_time={seconds}"),
+                format!("-seed={seed}"),
                 format!("-artifact_prefix={}/", artifacts.display()),
                 "-print_final_stats=1".to_owned(),
                 "-verbosity=0".to_owned(),
