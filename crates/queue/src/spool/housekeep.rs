@@ -30,6 +30,10 @@ const STEP: u64 = 2 << 20;
 /// Sealed segments that may be without a sidecar: most of their messages end soon.
 const WITHOUT_SIDECAR: usize = 2;
 
+/// The newest segments, which are not emptied although they hold little while there is room: their
+/// messages end soon, and a copy would be octets written for nothing.
+const LEFT_ALONE: u32 = 2;
+
 /// A segment that is being walked over.
 pub(super) struct Chore {
     generation: u32,
@@ -189,7 +193,11 @@ impl Store {
             .leaving
             .iter()
             .filter_map(|generation| self.segments.get(generation));
-        let sparse = self.segments.values().filter(|s| s.live < s.len / 4);
+        // What was accepted just now is on its way out: most of it would be copied for nothing.
+        let newest = self.segments.keys().next_back().copied().unwrap_or(0);
+        let alone = if self.is_full() { 0 } else { LEFT_ALONE };
+        let old = self.segments.range(..newest.saturating_sub(alone));
+        let sparse = old.map(|(_, s)| s).filter(|s| s.live < s.len / 4);
         let victim = leaving.find(free);
         if let Some(victim) = victim.or_else(|| sparse.filter(free).min_by_key(|s| s.live)) {
             let generation = victim.home.generation;
