@@ -48,7 +48,7 @@ pub fn dialogue(octets: &[u8]) {
         server: server::Session::new(server::Settings {
             extensions: Offered {
                 pipelining: seed & 1 == 0,
-                smtp_utf8: false,
+                ..Offered::default()
             },
             ..server::Settings::new("mx.example.org")
         }),

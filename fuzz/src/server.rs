@@ -48,6 +48,8 @@ pub fn session(octets: &[u8]) {
         extensions: Offered {
             pipelining: flags & 4 == 0,
             smtp_utf8: flags & 8 == 0,
+            dsn: flags & 16 != 0,
+            chunking: flags & 32 != 0,
         },
         ..Settings::new("mx.example.org")
     };
