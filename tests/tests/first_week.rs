@@ -164,7 +164,7 @@ fn an_unresolvable_next_hop() {
         nsd.address
     );
     let server = Server::start(&setup::with(&configuration));
-    waits(&server, "deferred");
+    waits(&server, "state      deferred");
     compare("unresolvable-next-hop", &server);
 }
 
@@ -173,7 +173,7 @@ fn a_message_stuck_for_hours() {
     let address = free_address();
     let route = format!("[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{address}\"\n");
     let mut server = Server::start(&setup::with(&route));
-    waits(&server, "refused");
+    waits(&server, "state      deferred");
     server.addresses.push(address);
     compare("stuck", &server);
 }
