@@ -43,7 +43,7 @@ impl Exim {
         // The path of its configuration is compiled in.
         let script = "mount --bind $1/etc /etc/exim4\n\
              chown -R Debian-exim:Debian-exim $1/spool $1/logs\n\
-             exec /usr/sbin/exim4 -bdf -q1h";
+             /usr/sbin/exim4 -bdf -q1h";
         let running = tree.start(folder, script, &[&dir]);
         wait_for_listener("exim", address);
         Some(Exim { running, address })

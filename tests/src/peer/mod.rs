@@ -86,7 +86,10 @@ impl Tree {
     fn start(&self, folder: TempDir, script: &str, words: &[&str]) -> Running {
         let output = std::fs::File::create(folder.path().join("output")).expect("a file");
         let errors = output.try_clone().expect("the same file");
-        let script = format!("mount -t tmpfs tmpfs /run\nmount -t proc proc /proc\n{script}");
+        // The shell stays the first process of the namespace: a daemon that becomes another user
+        // loses the mark by which it would end with us, the shell keeps it and takes all with it.
+        let script =
+            format!("mount -t tmpfs tmpfs /run\nmount -t proc proc /proc\n{script}\nexit $?");
         let mut command = self.unshare(&["--pid", "--fork", "--kill-child"], &script, words);
         let child = command
             .stdin(Stdio::null())

@@ -38,7 +38,7 @@ impl Nsd {
                 port = address.port(),
             ),
         );
-        let running = tree.start(folder, "exec nsd -d -c $1/nsd.conf", &[&dir]);
+        let running = tree.start(folder, "nsd -d -c $1/nsd.conf", &[&dir]);
         wait_for_listener("nsd", address);
         Some(Nsd { running, address })
     }

@@ -37,7 +37,7 @@ impl OpenSmtpd {
         // Its spool, its chroot and its control socket are compiled in.
         let script = "mount -t tmpfs tmpfs /var\n\
              mkdir -p -m 711 /var/spool/smtpd; mkdir -p /var/lib/opensmtpd/empty /var/run\n\
-             exec smtpd -d -f $1/smtpd.conf";
+             smtpd -d -f $1/smtpd.conf";
         let running = tree.start(folder, script, &[&dir]);
         wait_for_listener("opensmtpd", address);
         Some(OpenSmtpd { running, address })

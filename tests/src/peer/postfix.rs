@@ -42,7 +42,7 @@ impl Postfix {
              awk -v p=$address '/^[a-z]/ { if ($1==\"smtp\" && $2==\"inet\") $1=p; \
              if ($5==\"y\") $5=\"n\" } {print}' \
              /usr/share/postfix/master.cf.dist >$d/etc/master.cf\n\
-             exec postfix -c $d/etc start-fg";
+             postfix -c $d/etc start-fg";
         let dir = dir.display().to_string();
         let running = tree.start(folder, script, &[&dir, &address.to_string()]);
         wait_for_listener("postfix", address);
