@@ -1,6 +1,6 @@
 //! Internet messages as bytes (RFC 5322): the streaming [`header`] scan, the trace fields we add
-//! ([`received`], [`trace`]), [`date`] and [`message_id`] for what we create, [`edit`]s to a header
-//! block, and delivery status notifications ([`dsn`], RFC 3464, with [`xtext`]).
+//! ([`received`], [`trace`]), [`date`] and [`message_id`] for what we create, the [`fields`] of a
+//! header block, and delivery status notifications ([`dsn`], RFC 3464, with [`xtext`]).
 //!
 //! Everything here is a pure function of bytes: no I/O, no clock, no configuration. Text that a
 //! peer chose is cleaned on its way into a field, so that no octet of it can end the field, open a
@@ -11,7 +11,7 @@
 pub mod address_list;
 pub mod date;
 pub mod dsn;
-pub mod edit;
+pub mod fields;
 pub mod header;
 pub mod message_id;
 pub mod received;

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use posthaste_message::edit;
+use posthaste_message::fields;
 use posthaste_message::header::{Field, MAX_BLOCK, Scan};
 use posthaste_message::{address_list, date, message_id, received};
 use posthaste_queue::QueueId;
@@ -214,7 +214,7 @@ impl Letter {
     /// The addresses in the fields of these names.
     fn addresses(&self, names: &[&str]) -> Vec<String> {
         let mut addresses = Vec::new();
-        for field in edit::fields(&self.fields) {
+        for field in fields::split(&self.fields) {
             if names.iter().any(|n| is_named(field, n))
                 && let Some(colon) = field.iter().position(|o| *o == b':')
             {
@@ -240,7 +240,7 @@ impl Letter {
             let id = message_id::make(now.as_millis(), random, &control.hostname);
             message.extend(format!("Message-ID: {id}\r\n").into_bytes());
         }
-        for field in edit::fields(&self.fields)
+        for field in fields::split(&self.fields)
             .into_iter()
             .filter(|f| !is_named(f, "Bcc"))
         {
@@ -252,5 +252,5 @@ impl Letter {
 }
 
 fn is_named(field: &[u8], name: &str) -> bool {
-    edit::field_name(field).is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
+    fields::name(field).is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
 }
