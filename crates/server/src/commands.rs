@@ -31,7 +31,8 @@ pub fn serve(file: &Path) -> Result<(), Fault> {
         let loaded = load(&first, file)?;
         let (world, log) = world_of(&loaded.config, Box::new(io::stdout()))?;
         warn(&loaded);
-        let node = start(&world, &log, &loaded.config)?;
+        let rights = Rights::find(&loaded.config)?;
+        let node = start(&world, &log, &loaded.config, &rights)?;
         until_stopped(node, &world, &log, file).await
     })
 }
@@ -160,16 +161,21 @@ fn warn(loaded: &Loaded) {
     }
 }
 
-/// Starts a node with all that comes before it: limits, sockets, privileges, and its log.
+/// Starts a node with all that comes before it: limits, sockets, privileges, and its log. It runs
+/// with `rights` from then on.
 ///
 /// # Errors
 /// What the operator must mend before the server can run.
-pub fn start(world: &World, log: &Arc<Log>, config: &Config) -> Result<Node, Fault> {
+pub fn start(
+    world: &World,
+    log: &Arc<Log>,
+    config: &Config,
+    rights: &Rights,
+) -> Result<Node, Fault> {
     process::keep_files_private();
     // A lower limit costs connections, not mail; the accept loop says so when it is met.
     let _ = process::allow_many_files();
-    let rights = Rights::find(config)?;
-    privileges::make_data_dir(&rights, &config.data_dir, &*world.disk)?;
+    privileges::make_data_dir(rights, &config.data_dir, &*world.disk)?;
     let sockets = serve::bind(world, config)?;
     let helpers = privileges::start_helpers(config)?;
     rights.take()?;

@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::cli;
 use crate::commands;
 use crate::fault::Fault;
+use crate::privileges::Rights;
 
 /// Where the demo's `mx` listener is.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
@@ -55,7 +56,7 @@ pub fn run(options: &cli::Demo) -> Result<(), Fault> {
         let config = commands::load(&first, &file)?.config;
         let (world, log) =
             commands::world_of(&config, commands::log_file(&first, &dir.join("log"))?)?;
-        let node = commands::start(&world, &log, &config)?;
+        let node = commands::start(&world, &log, &config, &Rights::ours())?;
         let id = send(&world).await?;
         let letter = arrival(&world, &dir.join("mail/alice/new")).await?;
         say(&dir, &file, &id, &letter).map_err(|e| Fault::new("writing to standard output", e))?;

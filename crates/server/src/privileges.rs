@@ -43,6 +43,12 @@ impl Rights {
         }
     }
 
+    /// Whoever we are: everything is ours already.
+    #[must_use]
+    pub fn ours() -> Self {
+        Rights(None)
+    }
+
     /// Becomes that user for good.
     ///
     /// # Errors
