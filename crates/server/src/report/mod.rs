@@ -102,7 +102,13 @@ impl Reports {
                 (Fate::Expired, Reply::new(554, (5, 4, 7), text))
             }
             (false, Some(last)) if remote => (Fate::Delayed, last.reply.clone()),
-            (false, _) => (Fate::Delayed, Reply::new(451, (4, 4, 1), reason)),
+            (false, _) => {
+                // The reason of a destination is a reply put into words, when it comes from one.
+                let said = Reply::parse(format!("{reason}\r\n").as_bytes());
+                let reply = said.filter(Reply::is_transient);
+                let own = || Reply::new(451, (4, 4, 1), reason);
+                (Fate::Delayed, reply.unwrap_or_else(own))
+            }
         };
         Outcome {
             fate,

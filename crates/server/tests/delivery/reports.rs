@@ -312,6 +312,11 @@ async fn an_expiry_shows_what_the_host_said_last() {
         Some("b.test: refused"),
     );
     assert!(down.reply.text().contains("b.test: refused") && !down.remote);
+    let said = "451 4.4.1 b.test: refused";
+    let same = node
+        .reports
+        .late(&stored.envelope().recipients[0], false, Some(said));
+    assert_eq!(same.reply.to_string(), said, "a code is said once");
     let text = text_of_delay(&node, &stored, down).await;
     assert!(
         text.contains("Action: delayed") && text.contains("Will-Retry-Until: "),
