@@ -194,7 +194,8 @@ and delivered it to
 
 Try it:
 
-    curl smtp://127.0.0.1:2525 --mail-from you@example.org --mail-rcpt bob@demo.example -T FILE
+    curl --crlf smtp://127.0.0.1:2525 --mail-from you@example.org --mail-rcpt bob@demo.example \
+        -T FILE
     posthaste queue list --config {file}
 
 Configuration, queue, mail and log are in {dir}
