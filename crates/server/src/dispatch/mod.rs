@@ -194,26 +194,17 @@ impl Dispatch {
         stages: &Stages,
     ) -> Vec<queue::Outcome> {
         let now = self.world.clock.now();
-        let tried = attempted
-            .outcomes
-            .iter()
-            .filter_map(|(recipient, outcome)| {
-                let mut progress = progress_of(stored, *recipient)?;
-                progress.attempts = progress.attempts.saturating_add(1);
-                // Where no transaction was begun the destination's own interval decides. A message
-                // that was sent waits its own, whatever became of it: the fault may be its own.
-                let wait = match attempted.not_begun {
-                    true => Duration::ZERO,
-                    false => stages.intervals.after(progress.attempts),
-                };
-                progress.not_before = now + wait;
-                self.advance(&mut progress, outcome);
-                Some(queue::Outcome {
-                    recipient: *recipient,
-                    progress,
-                    destination: None,
-                })
-            });
+        let tried = changed(stored, &attempted.outcomes, |progress, outcome| {
+            progress.attempts = progress.attempts.saturating_add(1);
+            // Where no transaction was begun the destination's own interval decides. A message
+            // that was sent waits its own, whatever became of it: the fault may be its own.
+            let wait = match attempted.not_begun {
+                true => Duration::ZERO,
+                false => stages.intervals.after(progress.attempts),
+            };
+            progress.not_before = now + wait;
+            self.advance(progress, outcome);
+        });
         let moved = attempted.moved.iter().filter_map(|(recipient, key)| {
             let progress = progress_of(stored, *recipient)?;
             let destination = Some(key.clone());
@@ -234,7 +225,7 @@ impl Dispatch {
                 destination: None,
             })
         });
-        tried.chain(moved).chain(held).collect()
+        tried.into_iter().chain(moved).chain(held).collect()
     }
 
     fn advance(&self, progress: &mut Progress, outcome: &Outcome) {
@@ -295,20 +286,10 @@ impl Dispatch {
             .map(|(index, recipient)| (index, stages.reports.late(recipient, expires, reason)))
             .collect();
         let reports = stages.reports.due(&stored, &late).await;
-        let next = late.iter().filter_map(|(recipient, outcome)| {
-            let mut progress = progress_of(&stored, *recipient)?;
-            if expires {
-                self.advance(&mut progress, outcome);
-            } else {
-                progress.noticed = true;
-            }
-            Some(queue::Outcome {
-                recipient: *recipient,
-                progress,
-                destination: None,
-            })
+        let next = changed(&stored, &late, |progress, outcome| match expires {
+            true => self.advance(progress, outcome),
+            false => progress.noticed = true,
         });
-        let next: Vec<_> = next.collect();
         self.record_outcomes(work, &stored, &late, &next);
         self.settle(hands, next, reports).await;
     }
@@ -336,16 +317,9 @@ impl Dispatch {
             .map(|(index, _)| (index, Outcome::returned()))
             .collect();
         let reports = stages.reports.due(&stored, &given_up).await;
-        let next = given_up.iter().filter_map(|(recipient, outcome)| {
-            let mut progress = progress_of(&stored, *recipient)?;
-            self.advance(&mut progress, outcome);
-            Some(queue::Outcome {
-                recipient: *recipient,
-                progress,
-                destination: None,
-            })
+        let next = changed(&stored, &given_up, |progress, outcome| {
+            self.advance(progress, outcome);
         });
-        let next: Vec<_> = next.collect();
         self.record_outcomes(work, &stored, &given_up, &next);
         self.record_reports(id, &reports);
         if let Some(work) = hands.give() {
@@ -362,6 +336,24 @@ impl Dispatch {
                 .spawn("goodbye", Box::pin(connection.close()));
         }
     }
+}
+
+/// The new progress of recipients, as `change` makes it of the old one and the outcome.
+fn changed(
+    stored: &Stored,
+    outcomes: &[(u32, Outcome)],
+    change: impl Fn(&mut Progress, &Outcome),
+) -> Vec<queue::Outcome> {
+    let one = |(recipient, outcome): &(u32, Outcome)| {
+        let mut progress = progress_of(stored, *recipient)?;
+        change(&mut progress, outcome);
+        Some(queue::Outcome {
+            recipient: *recipient,
+            progress,
+            destination: None,
+        })
+    };
+    outcomes.iter().filter_map(one).collect()
 }
 
 fn progress_of(stored: &Stored, recipient: u32) -> Option<Progress> {
