@@ -23,7 +23,6 @@ pub(crate) struct Package {
 /// All packages of the lock file that some member of the workspace uses on this platform.
 pub(crate) struct Graph {
     packages: BTreeMap<String, Package>,
-    edges: BTreeMap<String, Vec<String>>,
 }
 
 impl Graph {
@@ -47,17 +46,8 @@ impl Graph {
         let packages = list(&value, "packages")
             .iter()
             .map(|p| (text_of(p, "id"), package(p)));
-        let nodes = value
-            .get("resolve")
-            .map(|r| list(r, "nodes"))
-            .unwrap_or_default();
-        let edges = nodes
-            .iter()
-            .map(|node| (text_of(node, "id"), shipped(node)));
-        let packages: BTreeMap<_, _> = packages.collect();
         Ok(Graph {
-            packages,
-            edges: edges.collect(),
+            packages: packages.collect(),
         })
     }
 
@@ -75,24 +65,29 @@ impl Graph {
             .filter(|package| package.source.is_some())
     }
 
-    /// What `name` needs to be built, itself included, tests apart.
-    pub(crate) fn closure(&self, name: &str) -> Vec<&Package> {
-        let mut found = BTreeSet::new();
-        let mut open: Vec<&String> = self
-            .packages
-            .iter()
-            .filter(|(_, p)| p.name == name)
-            .map(|(id, _)| id)
-            .collect();
-        while let Some(id) = open.pop() {
-            if found.insert(id) {
-                open.extend(self.edges.get(id).into_iter().flatten());
+    /// What `name` is built of, itself included, tests apart: the packages that cargo compiles for
+    /// it with the features it has then. (The resolution in the metadata is wider: it joins the
+    /// features that any member asks for.)
+    pub(crate) fn closure(&self, name: &str) -> Result<Vec<&Package>> {
+        let arguments = [
+            "tree",
+            "--package",
+            name,
+            "--edges=normal,build",
+            "--prefix=none",
+            "--format={p}",
+            "--locked",
+        ];
+        let text = command::cargo().args(arguments).output()?;
+        let mut built = BTreeSet::new();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            if let (Some(name), Some(version)) = (words.next(), words.next()) {
+                built.insert((name, version.trim_start_matches('v')));
             }
         }
-        found
-            .into_iter()
-            .filter_map(|id| self.packages.get(id))
-            .collect()
+        let is_built = |p: &&Package| built.contains(&(p.name.as_str(), p.version.as_str()));
+        Ok(self.packages.values().filter(is_built).collect())
     }
 }
 
@@ -119,20 +114,6 @@ fn package(value: &Value) -> Package {
         dependencies: named(false),
         test_dependencies: named(true),
     }
-}
-
-/// Ids of a node's dependencies that are not for tests only.
-fn shipped(node: &Value) -> Vec<String> {
-    let for_tests_only = |dependency: &Value| {
-        let kinds = list(dependency, "dep_kinds");
-        kinds
-            .iter()
-            .all(|kind| kind.get("kind").and_then(Value::as_str) == Some("dev"))
-    };
-    let edges = list(node, "deps")
-        .iter()
-        .filter(|dependency| !for_tests_only(dependency));
-    edges.map(|dependency| text_of(dependency, "pkg")).collect()
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {

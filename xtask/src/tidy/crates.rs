@@ -76,7 +76,7 @@ pub(super) fn check(graph: &Graph, files: &[File]) -> Result<Vec<Finding>> {
             "unsafe_code is not forbidden".to_owned(),
         ));
     }
-    let count = graph.closure("posthaste").len();
+    let count = graph.closure("posthaste")?.len();
     if count > PACKAGES_MAX {
         let says = format!("the default build has {count} packages, at most {PACKAGES_MAX}");
         findings.push(finding("Cargo.toml", says));
