@@ -1,9 +1,9 @@
 //! `cargo xtask peers`: the mail servers, mail clients and the DNS server that the tests talk to.
 //!
 //! They come from Debian's archive, as packages that are unpacked under `target/peers/<name>` with
-//! whatever they need and the machine does not have. Nothing is installed and nothing is started:
-//! the tests lay a tree over `/usr` and `/etc` in a mount namespace of their own
-//! (`tests/src/peer`).
+//! whatever they need and the machine does not have; libraries of Python and Node beside them, from
+//! those languages' registries. Nothing is installed and nothing is started: the tests lay a tree
+//! over `/usr` and `/etc` in a mount namespace of their own (`tests/src/peer`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,13 @@ use crate::command::{Result, new, root};
 /// A peer: the name of its folder, the packages it is made of, the users it runs as.
 struct Peer {
     name: &'static str,
+    /// Debian packages.
     packages: &'static [&'static str],
+    /// Python packages with their versions, unpacked under `python` with what they need: a test
+    /// names that folder in `PYTHONPATH`.
+    python: &'static [&'static str],
+    /// npm packages with their versions, unpacked under `node_modules`.
+    node: &'static [&'static str],
     users: &'static [&'static str],
 }
 
@@ -22,31 +28,36 @@ const PEERS: [Peer; 6] = [
         name: "postfix",
         packages: &["postfix"],
         users: &["postfix", "postdrop"],
+        ..Peer::NONE
     },
     Peer {
         name: "opensmtpd",
         packages: &["opensmtpd"],
         users: &["opensmtpd", "opensmtpq"],
+        ..Peer::NONE
     },
     Peer {
         name: "exim",
         packages: &["exim4-daemon-heavy"],
         users: &["Debian-exim"],
+        ..Peer::NONE
     },
     Peer {
         name: "dovecot",
         packages: &["dovecot-core", "dovecot-lmtpd"],
         users: &["dovecot", "dovenull"],
+        ..Peer::NONE
     },
     Peer {
         name: "nsd",
         packages: &["nsd"],
         users: &["nsd"],
+        ..Peer::NONE
     },
     Peer {
         name: "clients",
         packages: &["curl", "msmtp", "python3", "strace", "swaks"],
-        users: &[],
+        ..Peer::NONE
     },
 ];
 
@@ -84,12 +95,20 @@ pub(crate) fn run() -> Result<()> {
 }
 
 impl Peer {
+    const NONE: Peer = Peer {
+        name: "",
+        packages: &[],
+        python: &[],
+        node: &[],
+        users: &[],
+    };
+
     fn tree(&self) -> PathBuf {
         folder().join(self.name)
     }
 
     fn wanted(&self) -> String {
-        self.packages.join(" ")
+        [self.packages, self.python, self.node].concat().join(" ")
     }
 
     fn is_there(&self) -> bool {
@@ -105,13 +124,8 @@ impl Peer {
         let archives = tree.join("archives");
         make(&archives)?;
         make(&tree.join("usr"))?;
-        let needed = self.needed()?;
-        if !needed.is_empty() {
-            new("apt-get")
-                .args(["download", "-qq"])
-                .args(&needed)
-                .folder(&archives)
-                .output()?;
+        if !self.packages.is_empty() {
+            self.download(&archives)?;
         }
         // Debian's /lib and /sbin are links into /usr; archives may still name the old places.
         for folder in ["bin", "lib", "sbin"] {
@@ -125,38 +139,77 @@ impl Peer {
         std::fs::remove_dir_all(&archives)
             .map_err(|fault| format!("{}: {fault}", archives.display()))?;
         self.add_users(&tree)?;
+        self.fetch_modules(&tree)?;
         let stamp = std::fs::write(tree.join(STAMP), self.wanted());
         stamp.map_err(|fault| format!("{}: {fault}", tree.join(STAMP).display()))
     }
 
-    /// The packages, and what they need that this machine does not have.
-    fn needed(&self) -> Result<Vec<String>> {
-        let plan = || {
-            let words = [
-                "install",
-                "--reinstall",
-                "--simulate",
-                "--no-install-recommends",
-                "-qq",
-            ];
-            new("apt-get")
-                .args(words)
-                .args(self.packages)
-                .env("LC_ALL", "C")
-                .output()
-        };
-        let text = match plan() {
-            Ok(text) => text,
-            // A fresh machine has no package lists.
-            Err(_) => {
-                new("apt-get").args(["update", "-qq"]).output()?;
-                plan()?
+    /// Fetches the packages, and what they need that this machine does not have. A fresh machine
+    /// has no package lists, an old one may have lists of packages that are gone: then once again.
+    fn download(&self, archives: &Path) -> Result<()> {
+        let once = || {
+            let needed = self.needed()?;
+            if needed.is_empty() {
+                return Ok(());
             }
+            let fetched = new("apt-get")
+                .args(["download", "-qq"])
+                .args(&needed)
+                .folder(archives)
+                .output();
+            fetched.map(drop)
         };
+        once().or_else(|_| {
+            new("apt-get").args(["update", "-qq"]).output()?;
+            once()
+        })
+    }
+
+    fn needed(&self) -> Result<Vec<String>> {
+        let words = [
+            "install",
+            "--reinstall",
+            "--simulate",
+            "--no-install-recommends",
+            "-qq",
+        ];
+        let text = new("apt-get")
+            .args(words)
+            .args(self.packages)
+            .env("LC_ALL", "C")
+            .output()?;
         let names = text
             .lines()
             .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
         Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Fetches what comes from the registries of Python and Node.
+    fn fetch_modules(&self, tree: &Path) -> Result<()> {
+        if !self.python.is_empty() {
+            let words = [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ];
+            new("python3")
+                .args(words)
+                .args(["--root-user-action=ignore", "--target"])
+                .args([tree.join("python")])
+                .args(self.python)
+                .output()?;
+        }
+        if !self.node.is_empty() {
+            let words = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
+            new("npm")
+                .args(words)
+                .args([tree])
+                .args(self.node)
+                .output()?;
+        }
+        Ok(())
     }
 
     /// Gives the tree a user database: this machine's, and the peer's users.
