@@ -9,5 +9,6 @@ pub mod config;
 pub mod grammar;
 pub mod message;
 pub mod pair;
+pub mod proxy;
 pub mod server;
 pub mod spool;

@@ -1,7 +1,7 @@
 //! A raw SMTP dialogue: lines out, replies in, nothing checked but what the test checks.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use crate::SOON;
 
@@ -26,7 +26,27 @@ impl Dialogue {
     /// When nobody accepts the connection.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("a connection");
+        Dialogue::over(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// As [`Dialogue::connect`], from an address of this machine.
+    ///
+    /// # Panics
+    /// When nobody accepts the connection, or `from` is not an address of this machine.
+    #[must_use]
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let family = match from {
+            IpAddr::V4(_) => AddressFamily::INET,
+            IpAddr::V6(_) => AddressFamily::INET6,
+        };
+        let stream = socket(family, SocketType::STREAM, None).expect("a socket");
+        bind(&stream, &SocketAddr::new(from, 0)).expect("an address of this machine");
+        connect(&stream, &to).expect("a connection");
+        Dialogue::over(TcpStream::from(stream))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(SOON)).expect("a limit");
         stream.set_nodelay(true).expect("no delay");
         Dialogue {

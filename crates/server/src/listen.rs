@@ -1,30 +1,39 @@
 //! Stage 1, listen: sockets, and how many connections may be open.
 //!
 //! A connection beyond the limits is told so with 421 and costs nothing more. Each accepted one
-//! becomes a task that runs [`receive::serve`] with the reception that is
-//! current when it begins, so that a reload changes new connections only.
+//! becomes a task that runs [`receive::serve`] with the reception and the listener's settings that
+//! are current when it begins, so that a reload changes new connections only. A proxy that the
+//! listener names first says whom it speaks for ([`proxy`]); nobody else is believed.
 //!
 //! This module does **not** speak SMTP beyond that one refusal.
 
+pub mod proxy;
+
+use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use posthaste_world::net::{Endpoint, Listener};
+use posthaste_world::net::{self, Endpoint};
 use posthaste_world::{BoxStream, World};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
-use crate::config::Service;
-use crate::receive::{self, Arrival, Reception};
+use crate::config::{Listener, Service};
+use crate::receive::{self, Arrival, Reception, visit};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Log};
+
+use proxy::Progress;
 
 /// Connections served at once, over all listeners. Each costs a file descriptor and its buffers.
 pub const SESSIONS_MAX: usize = 20_000;
 /// How long to wait before accepting again after the system refused to (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How long a proxy may take to name its client. It connects for a client that is there already.
+const PROXY_TIME: Duration = Duration::from_secs(10);
 /// How long a connection over the limit may take to read its refusal.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
@@ -33,7 +42,7 @@ pub struct Gate {
     world: World,
     log: Arc<Log>,
     shutdown: Shutdown,
-    reception: std::sync::RwLock<Arc<Reception>>,
+    reception: RwLock<Arc<Reception>>,
     sessions: Arc<Semaphore>,
     number: AtomicU64,
 }
@@ -51,7 +60,7 @@ impl Gate {
             world,
             log,
             shutdown,
-            reception: std::sync::RwLock::new(reception),
+            reception: RwLock::new(reception),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             number: AtomicU64::new(0),
         })
@@ -62,7 +71,7 @@ impl Gate {
         *self
             .reception
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = reception;
+            .unwrap_or_else(PoisonError::into_inner) = reception;
     }
 
     /// The reception that new connections meet.
@@ -70,7 +79,7 @@ impl Gate {
     pub fn current(&self) -> Arc<Reception> {
         self.reception
             .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 }
@@ -78,15 +87,15 @@ impl Gate {
 /// A bound socket that does not accept yet.
 pub struct Bound {
     asked: Endpoint,
-    service: Service,
-    listener: Box<dyn Listener>,
+    settings: Arc<Listener>,
+    socket: Box<dyn net::Listener>,
 }
 
 impl Bound {
     /// Where it is bound.
     #[must_use]
     pub fn local(&self) -> Endpoint {
-        self.listener.local()
+        self.socket.local()
     }
 }
 
@@ -96,11 +105,33 @@ pub struct Open {
     pub asked: Endpoint,
     /// Where it listens.
     pub local: Endpoint,
-    /// What it serves.
-    pub service: Service,
-    /// The same, for the log.
-    pub record: telemetry::Bound,
+    settings: Arc<RwLock<Arc<Listener>>>,
     closing: Shutdown,
+}
+
+impl Open {
+    /// What it serves.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        now(&self.settings).service
+    }
+
+    /// From now on new connections to it meet these settings.
+    pub fn replace(&self, settings: Arc<Listener>) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// The same, for the log.
+    #[must_use]
+    pub fn record(&self) -> telemetry::Bound {
+        telemetry::Bound {
+            service: self.service().name(),
+            address: self.local.to_string(),
+        }
+    }
 }
 
 impl Drop for Open {
@@ -109,54 +140,56 @@ impl Drop for Open {
     }
 }
 
-/// Binds `at` for `service`.
+fn now(settings: &RwLock<Arc<Listener>>) -> Arc<Listener> {
+    settings
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+/// Binds `at`, one of the addresses of `settings`.
 ///
 /// # Errors
 /// Whatever the system says.
-pub fn bind(world: &World, at: &Endpoint, service: Service) -> io::Result<Bound> {
-    let listener = world.net.listen(at)?;
+pub fn bind(world: &World, at: &Endpoint, settings: Arc<Listener>) -> io::Result<Bound> {
+    let socket = world.net.listen(at)?;
     Ok(Bound {
         asked: at.clone(),
-        service,
-        listener,
+        settings,
+        socket,
     })
 }
 
 /// Accepts connections on `bound` until the result is dropped or the node stops.
 #[must_use]
 pub fn open(gate: &Arc<Gate>, bound: Bound) -> Open {
-    let Bound {
-        asked,
-        service,
-        listener,
-    } = bound;
-    let local = listener.local();
-    let record = telemetry::Bound {
-        service: service.name(),
-        address: local.to_string(),
+    let open = Open {
+        asked: bound.asked,
+        local: bound.socket.local(),
+        settings: Arc::new(RwLock::new(bound.settings)),
+        closing: Shutdown::default(),
     };
-    let closing = Shutdown::default();
-    let accepting = accept(gate.clone(), listener, service, closing.clone());
+    let (settings, closing) = (open.settings.clone(), open.closing.clone());
+    let accepting = accept(gate.clone(), bound.socket, settings, closing);
     gate.world.work.spawn("listen", Box::pin(accepting));
-    Open {
-        asked,
-        local,
-        service,
-        record,
-        closing,
-    }
+    open
 }
 
-async fn accept(gate: Arc<Gate>, listener: Box<dyn Listener>, service: Service, closing: Shutdown) {
+async fn accept(
+    gate: Arc<Gate>,
+    socket: Box<dyn net::Listener>,
+    settings: Arc<RwLock<Arc<Listener>>>,
+    closing: Shutdown,
+) {
     loop {
         let accepted = tokio::select! {
             biased;
             () = gate.shutdown.stopping() => return,
             () = closing.stopping() => return,
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => welcome(&gate, stream, peer, service),
+            Ok((stream, peer)) => welcome(&gate, stream, peer, now(&settings)),
             Err(fault) => {
                 gate.log.fault("accepting a connection", &fault);
                 gate.world.clock.sleep(ACCEPT_PAUSE).await;
@@ -165,7 +198,7 @@ async fn accept(gate: Arc<Gate>, listener: Box<dyn Listener>, service: Service, 
     }
 }
 
-fn welcome(gate: &Arc<Gate>, stream: BoxStream, peer: Endpoint, service: Service) {
+fn welcome(gate: &Arc<Gate>, stream: BoxStream, peer: Endpoint, listener: Arc<Listener>) {
     let Ok(place) = gate.sessions.clone().try_acquire_owned() else {
         gate.world
             .work
@@ -174,17 +207,67 @@ fn welcome(gate: &Arc<Gate>, stream: BoxStream, peer: Endpoint, service: Service
     };
     let arrival = Arrival {
         stream,
+        address: peer.ip(),
         peer,
-        service,
+        listener,
         number: gate.number.fetch_add(1, Ordering::Relaxed) + 1,
     };
     let reception = gate.current();
     let busy = gate.shutdown.busy();
     let task = async move {
-        receive::serve(arrival, &reception).await;
+        if let Some(arrival) = introduced(arrival, &reception).await {
+            receive::serve(arrival, &reception).await;
+        }
         drop((place, busy));
     };
     gate.world.work.spawn("session", Box::pin(task));
+}
+
+/// The arrival as its client, when it comes from a proxy that names it. A connection that the
+/// proxy makes for itself, or for somebody whom it does not know, keeps the proxy's name and has
+/// no address that could be granted anything.
+async fn introduced(mut arrival: Arrival, stages: &Reception) -> Option<Arrival> {
+    let proxies = &arrival.listener.proxies;
+    if !arrival.address.is_some_and(|ip| proxies.contain(ip)) {
+        return Some(arrival);
+    }
+    let read = tokio::select! {
+        read = read_header(&mut arrival.stream) => read,
+        () = stages.world.clock.sleep(PROXY_TIME) => Err("no PROXY header came in time".into()),
+        () = stages.shutdown.stopping() => Err("the server stops".into()),
+    };
+    match read {
+        Ok(Some(client)) => {
+            arrival.address = Some(client.ip());
+            arrival.peer = Endpoint::Tcp(client);
+        }
+        Ok(None) => arrival.address = None,
+        Err(why) => {
+            visit::not_introduced(&arrival, &why, stages);
+            return None;
+        }
+    }
+    Some(arrival)
+}
+
+/// Reads a PROXY header and not one octet more: the client it names, or why there is none.
+async fn read_header(stream: &mut BoxStream) -> Result<Option<SocketAddr>, Cow<'static, str>> {
+    let mut octets = Vec::new();
+    loop {
+        let missing = match proxy::parse(&octets) {
+            Progress::Need(missing) => missing,
+            Progress::Done(header) => return Ok(header.client),
+            Progress::Bad(why) => return Err(why.into()),
+        };
+        let have = octets.len();
+        octets.resize(have + missing, 0);
+        let space = octets.get_mut(have..).unwrap_or_default();
+        let n = stream.read(space).await.map_err(|e| e.to_string())?;
+        if n == 0 {
+            return Err("the connection ended within the PROXY header".into());
+        }
+        octets.truncate(have + n);
+    }
 }
 
 async fn refuse(gate: Arc<Gate>, mut stream: BoxStream) {

@@ -17,7 +17,7 @@ use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
 
-use crate::config::{Config, Service};
+use crate::config::{Config, Listener};
 use crate::control::Control;
 use crate::deliver::Delivery;
 use crate::deliver::helper::Helpers;
@@ -68,8 +68,8 @@ pub struct Node {
 /// The first that cannot be bound, with what to do.
 pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
     let mut bound = Vec::new();
-    for (at, service) in wanted(config) {
-        bound.push(bind_one(world, &at, service)?);
+    for (at, settings) in wanted(config) {
+        bound.push(bind_one(world, &at, settings)?);
     }
     Ok(Sockets(bound))
 }
@@ -86,19 +86,17 @@ fn takes_mail_by_mx(endpoint: &Endpoint) -> bool {
     }
 }
 
-fn wanted(config: &Config) -> Vec<(Endpoint, Service)> {
-    let each = |l: &crate::config::Listener| {
-        let service = l.service;
-        l.addresses
-            .iter()
-            .map(move |a| (a.clone(), service))
-            .collect::<Vec<_>>()
+fn wanted(config: &Config) -> Vec<(Endpoint, Arc<Listener>)> {
+    let each = |l: &Listener| {
+        let settings = Arc::new(l.clone());
+        let with = |a: &Endpoint| (a.clone(), settings.clone());
+        l.addresses.iter().map(with).collect::<Vec<_>>()
     };
     config.listeners.iter().flat_map(each).collect()
 }
 
-fn bind_one(world: &World, at: &Endpoint, service: Service) -> Result<Bound, Fault> {
-    listen::bind(world, at, service).map_err(|e| {
+fn bind_one(world: &World, at: &Endpoint, settings: Arc<Listener>) -> Result<Bound, Fault> {
+    listen::bind(world, at, settings).map_err(|e| {
         let fix = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "stop the program that has this port (`ss -ltnp` names it), or change `address`"
@@ -174,7 +172,7 @@ impl Node {
     }
 
     fn ready(&self) {
-        let listeners: Vec<_> = self.open.iter().map(|o| o.record.clone()).collect();
+        let listeners: Vec<_> = self.listeners().collect();
         self.log.emit(&Event::Ready {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -184,8 +182,8 @@ impl Node {
     }
 
     /// Where the node listens.
-    pub fn listeners(&self) -> impl Iterator<Item = &telemetry::Bound> {
-        self.open.iter().map(|o| &o.record)
+    pub fn listeners(&self) -> impl Iterator<Item = telemetry::Bound> {
+        self.open.iter().map(Open::record)
     }
 
     /// Goes by another configuration: new connections and new attempts follow it. Listeners are
@@ -194,18 +192,7 @@ impl Node {
     /// # Errors
     /// A listener that cannot be bound; everything stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<(), Fault> {
-        let wanted = wanted(config);
-        let mut new = Vec::new();
-        for (at, service) in &wanted {
-            let have = |o: &Open| o.asked == *at && o.service == *service;
-            if !self.open.iter().any(have) {
-                new.push(bind_one(&self.world, at, *service)?);
-            }
-        }
-        self.open
-            .retain(|o| wanted.contains(&(o.asked.clone(), o.service)));
-        self.open
-            .extend(new.into_iter().map(|bound| listen::open(&self.gate, bound)));
+        self.listen(wanted(config))?;
         let wiring = Wiring::new(&self.world, &self.log, config, &self.helpers);
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
         self.names.replace(wiring.directory.clone());
@@ -219,6 +206,29 @@ impl Node {
         self.log.emit(&Event::Reloaded {
             config: file.into(),
         });
+        Ok(())
+    }
+
+    /// Listens as wanted: an address that is listened on already keeps its socket.
+    fn listen(&mut self, wanted: Vec<(Endpoint, Arc<Listener>)>) -> Result<(), Fault> {
+        let mut new = Vec::new();
+        let mut kept = vec![None; self.open.len()];
+        for (at, settings) in wanted {
+            // Port 0 may be asked for several times, so an open one is kept for one only.
+            let free = self.open.iter().zip(&mut kept);
+            match free.into_iter().find(|(o, k)| o.asked == at && k.is_none()) {
+                Some((_, kept)) => *kept = Some(settings),
+                None => new.push(bind_one(&self.world, &at, settings)?),
+            }
+        }
+        let open = std::mem::take(&mut self.open).into_iter().zip(kept);
+        self.open = open
+            .filter_map(|(open, settings)| {
+                open.replace(settings?);
+                Some(open)
+            })
+            .chain(new.into_iter().map(|bound| listen::open(&self.gate, bound)))
+            .collect();
         Ok(())
     }
 

@@ -67,6 +67,17 @@ pub enum Event<'a> {
         /// How long it was open.
         ms: u64,
     },
+    /// A proxy did not say for whom it connects; the connection was closed without a word.
+    NotIntroduced {
+        /// The connection's number since start-up.
+        session: u64,
+        /// Name of the service it reached.
+        service: &'static str,
+        /// The proxy's address.
+        peer: &'a str,
+        /// What was wrong with its PROXY header.
+        why: Cow<'a, str>,
+    },
     /// A transaction ended, in acceptance or not.
     Transaction {
         /// Queue id, which is the transaction id.

@@ -114,7 +114,9 @@ section! {
         /// `none`: this version receives mail in clear, and `check` says so when the key is not
         /// there.
         tls: String = Absent("as `none`, with a warning");
-        /// Networks that may send a PROXY header. This version has none.
+        /// Networks of proxies that name their client with a PROXY header, version 1 or 2. From
+        /// them the header is required; whoever else sends one is a client that speaks no SMTP.
+        /// Name only the proxies themselves: who is in here can come as any address.
         proxy_protocol_from: Many<Network> = Is("[]");
     }
 }

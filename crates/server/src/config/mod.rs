@@ -76,6 +76,8 @@ pub struct Listener {
     pub addresses: Vec<Endpoint>,
     /// What it serves.
     pub service: Service,
+    /// Who names its client with a PROXY header.
+    pub proxies: Networks,
 }
 
 /// What a listener serves.

@@ -105,6 +105,26 @@ impl Network {
         self.prefix < if self.base.is_ipv4() { 16 } else { 32 } && !self.is_private()
     }
 
+    /// Whether it is a whole range of private addresses: nobody's own network is so large, and
+    /// behind a gateway (Docker's, for one) all the world comes from one of its addresses.
+    #[must_use]
+    pub fn is_whole_private(&self) -> bool {
+        let four = |a, b| IpAddr::V4(Ipv4Addr::new(a, b, 0, 0));
+        let six = |a| IpAddr::V6(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0));
+        let ranges = [
+            (four(10, 0), 8),
+            (four(172, 16), 12),
+            (four(192, 168), 16),
+            (four(100, 64), 10),
+            (four(169, 254), 16),
+            (six(0xfc00), 7),
+            (six(0xfd00), 8),
+            (six(0xfe80), 10),
+        ];
+        let within = |(base, prefix)| self.base == base && self.prefix <= prefix;
+        ranges.into_iter().any(within)
+    }
+
     /// Whether all of it is loopback, link-local or private (RFC 1918, RFC 6598, RFC 4193).
     fn is_private(&self) -> bool {
         let within =
@@ -231,6 +251,28 @@ mod tests {
     fn every_form_of_the_whole_address_space_is_refused() {
         for all in ["0.0.0.0/0", "::/0", "::ffff:0:0/96", "::/64", "::/1"] {
             assert!(Network::parse(all).is_err(), "{all}");
+        }
+    }
+
+    #[test]
+    fn whole_private_ranges_are_told_from_networks_in_them() {
+        for whole in [
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fd00::/8",
+            "fc00::/7",
+        ] {
+            assert!(Network::parse(whole).unwrap().is_whole_private(), "{whole}");
+        }
+        for part in [
+            "10.0.0.0/16",
+            "172.17.0.1",
+            "192.168.1.0/24",
+            "fd00:1::/64",
+            "192.0.2.1",
+        ] {
+            assert!(!Network::parse(part).unwrap().is_whole_private(), "{part}");
         }
     }
 

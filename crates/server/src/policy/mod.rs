@@ -6,12 +6,12 @@
 //!
 //! This module does **not** write to the peer, log, or look anything up outside of memory.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use posthaste_message::header::{Facts, MAX_RECEIVED};
 use posthaste_smtp::address::{ForwardPath, Mailbox};
 use posthaste_smtp::reply::Reply;
-use posthaste_world::net::Endpoint;
 
 use crate::config::Networks;
 use crate::lookup::{Directory, Final, Resolution};
@@ -41,13 +41,14 @@ impl Policy {
         self.greeting.clone()
     }
 
-    /// Whom a forward-path leads to, or why nobody (RFC 5321 §3.3).
+    /// Whom a forward-path leads to, or why nobody (RFC 5321 §3.3); `address` is the peer's, where
+    /// it is known.
     ///
     /// # Errors
     /// The refusal, with `id` in it so that the peer's operator and ours speak of the same thing.
     pub fn recipient(
         &self,
-        peer: &Endpoint,
+        address: Option<IpAddr>,
         path: &ForwardPath,
         id: &str,
     ) -> Result<Vec<Final>, Reply> {
@@ -63,12 +64,17 @@ impl Policy {
                 (4, 2, 4),
                 format!("{path}: its alias cannot be expanded: {why} [{id}]"),
             )),
-            Resolution::NotOurs(mailbox) => self.relay(peer, mailbox, id),
+            Resolution::NotOurs(mailbox) => self.relay(address, mailbox, id),
         }
     }
 
-    fn relay(&self, peer: &Endpoint, mailbox: Mailbox, id: &str) -> Result<Vec<Final>, Reply> {
-        if peer.ip().is_some_and(|ip| self.relay_networks.contain(ip)) {
+    fn relay(
+        &self,
+        address: Option<IpAddr>,
+        mailbox: Mailbox,
+        id: &str,
+    ) -> Result<Vec<Final>, Reply> {
+        if address.is_some_and(|ip| self.relay_networks.contain(ip)) {
             return Ok(vec![Final {
                 address: mailbox,
                 alias: None,

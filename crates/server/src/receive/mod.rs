@@ -12,6 +12,7 @@ pub mod recipients;
 pub mod transaction;
 pub mod visit;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use posthaste_queue::Queue;
@@ -20,7 +21,7 @@ use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxStream, World};
 
-use crate::config::Service;
+use crate::config::Listener;
 use crate::policy::Policy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
@@ -35,8 +36,10 @@ pub struct Arrival {
     pub stream: BoxStream,
     /// The other end.
     pub peer: Endpoint,
-    /// What the listener serves.
-    pub service: Service,
+    /// The address by which the peer may be granted anything, when it is known.
+    pub address: Option<IpAddr>,
+    /// The settings of the listener that it reached.
+    pub listener: Arc<Listener>,
     /// The connection's number since start-up.
     pub number: u64,
 }

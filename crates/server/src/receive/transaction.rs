@@ -93,7 +93,7 @@ impl Transaction {
         let id = &received.id_text;
         let added = stages
             .policy
-            .recipient(&visit.peer, path, id)
+            .recipient(visit.address, path, id)
             .and_then(|finals| {
                 received.recipients.add(path, finals).map_err(|TooMany| {
                     let text = format!("{path}: too many recipients for one message [{id}]");

@@ -2,6 +2,7 @@
 //!
 //! It does **not** influence what happens.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use posthaste_message::received::Protocol;
@@ -26,6 +27,8 @@ pub struct Visit {
     pub peer: Endpoint,
     /// Its text, for records and the envelope.
     pub peer_text: String,
+    /// The address by which it may be granted anything, when it is known.
+    pub address: Option<IpAddr>,
     /// What it reached.
     pub service: Service,
     /// What it called itself; empty before EHLO or HELO.
@@ -47,7 +50,8 @@ impl Visit {
         Visit {
             peer: arrival.peer.clone(),
             peer_text: arrival.peer.to_string(),
-            service: arrival.service,
+            address: arrival.address,
+            service: arrival.listener.service,
             hello: String::new(),
             protocol: Protocol::Smtp,
             transactions: 0,
@@ -181,4 +185,14 @@ impl Visit {
             reply: clean(reply),
         });
     }
+}
+
+/// A proxy did not say for whom it connects: there was no dialogue.
+pub fn not_introduced(arrival: &Arrival, why: &str, stages: &Reception) {
+    stages.log.emit(&Event::NotIntroduced {
+        session: arrival.number,
+        service: arrival.listener.service.name(),
+        peer: &arrival.peer.to_string(),
+        why: clean(why),
+    });
 }

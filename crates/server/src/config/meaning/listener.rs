@@ -7,7 +7,7 @@ use posthaste_world::net::Endpoint;
 use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::value::{Many, Setting};
-use crate::config::{Listener, Service};
+use crate::config::{Listener, Network, Networks, Service};
 
 impl Meaning<'_> {
     pub(super) fn listeners(&mut self, file: &File) -> Vec<Listener> {
@@ -35,24 +35,31 @@ impl Meaning<'_> {
         if let Some(tls) = &l.tls {
             self.listener_tls(tls);
         }
-        if let Some(Setting {
-            value: networks,
-            span,
-        }) = &l.proxy_protocol_from
-            && networks.written > 0
-        {
-            self.reader.error(
-                span,
-                "this version does not read PROXY headers",
-                "remove `proxy_protocol_from`, and let the proxy connect from its own address",
-            );
-        }
+        let proxies = self.trusted(l.proxy_protocol_from.as_ref());
         let service = l.service.as_ref().and_then(|s| self.service(s));
         let addresses = l.address.as_ref().and_then(|a| self.endpoints(a, taken));
         Some(Listener {
             addresses: addresses?,
             service: service?,
+            proxies,
         })
+    }
+
+    /// Networks whose hosts may say that they are somebody else.
+    fn trusted(&mut self, written: Option<&Setting<Many<Network>>>) -> Networks {
+        let networks = written.map(|n| n.value.list.as_slice()).unwrap_or_default();
+        for network in networks {
+            let cause = format!("every host in `{}` may come as any address", network.value);
+            if network.value.is_vast() {
+                let fix = "name only the proxies, like \"192.0.2.7\"";
+                self.reader.error(&network.span, cause, fix);
+            } else if network.value.is_wide() || network.value.is_whole_private() {
+                let fix = "name only the proxies, like \"192.0.2.7\", unless no other host can \
+                           come from there";
+                self.reader.warn(&network.span, cause, fix);
+            }
+        }
+        networks.iter().map(|n| n.value).collect()
     }
 
     fn listener_tls(&mut self, tls: &Setting<String>) {
