@@ -21,6 +21,8 @@ pub mod deliver; // 7 hand over: one attempt
 
 pub mod report; // 8 tell: delivery status notifications
 
+pub mod tls; // certificates, and both ends of a handshake
+
 pub mod config; // the file as written, and as meant
 
 pub mod lookup; // recipients to mailboxes, addresses to where they go

@@ -28,6 +28,7 @@ use posthaste_world::Disk;
 use posthaste_world::net::Endpoint;
 
 use crate::lookup::aliases::Aliases;
+use crate::tls::pair::Part;
 
 pub use finding::{Finding, Place, Severity, Source};
 pub(crate) use meaning::text;
@@ -93,6 +94,35 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Service::Mx => "mx",
+        }
+    }
+}
+
+/// A file that the configuration names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedFile {
+    /// Where it is; absolute.
+    pub path: PathBuf,
+    /// Where it is named; none when the server itself chose it.
+    pub place: Option<Place>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFiles {
+    /// The server's certificate, and below it those that lead to its root.
+    pub certificate: NamedFile,
+    /// Its key.
+    pub key: NamedFile,
+}
+
+impl CertificateFiles {
+    /// One of the two.
+    #[must_use]
+    pub fn of(&self, part: Part) -> &NamedFile {
+        match part {
+            Part::Certificate => &self.certificate,
+            Part::Key => &self.key,
         }
     }
 }
