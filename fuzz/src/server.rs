@@ -2,7 +2,7 @@
 
 use posthaste_smtp::Dialect;
 use posthaste_smtp::reply::Reply;
-use posthaste_smtp::server::{Accepted, Event, Offered, Session, Settings};
+use posthaste_smtp::server::{Accepted, Auth, Event, Offered, Session, Settings};
 
 use crate::choices::{Choices, seeds};
 use crate::grammar::assert_lines;
@@ -30,6 +30,9 @@ struct Draft {
     header_block: Option<usize>,
 }
 
+/// What comes first is in clear; at this octet, the first of a TLS handshake, TLS takes over.
+const HANDSHAKE: u8 = 0x16;
+
 /// How the input is cut, and how much of the output is written at once, never changes anything;
 /// what the session passes on has no bare CR or LF; what it sends is whole replies.
 pub fn session(octets: &[u8]) {
@@ -45,8 +48,12 @@ pub fn session(octets: &[u8]) {
         },
         recipients: if flags & 2 == 0 { 2 } else { 1_000 },
         errors: 3 + u32::from(flags >> 4),
+        auth_in_clear: flags & 8 == 0,
+        auth_required: flags & 64 != 0,
+        auth_failures: 2,
         extensions: Offered {
             pipelining: flags & 4 == 0,
+            starttls: flags & 128 != 0,
             smtp_utf8: flags & 8 == 0,
             dsn: flags & 16 != 0,
             chunking: flags & 32 != 0,
@@ -86,13 +93,20 @@ fn sent_at(wire: &[u8], at: usize, content: &[u8]) -> Option<usize> {
 
 fn run(settings: &Settings, answers: u8, wire: &[u8], mut cuts: Option<Choices>) -> Transcript {
     let mut session = Session::new(settings.clone());
+    session.offer_mechanisms([Box::from("PLAIN"), Box::from("LOGIN")]);
     let mut driver = Driver {
         choices: Choices::new(answers.into()),
         kind: answers == 0,
         draft: Draft::default(),
         transcript: Transcript::default(),
     };
-    let (mut rest, mut told_closed) = (wire, false);
+    let handshake = |octet: &u8| *octet == HANDSHAKE && settings.extensions.starttls;
+    let mut parts = wire.splitn(2, handshake);
+    let (mut rest, mut tls) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    let mut told_closed = false;
     // Each octet makes at most a few events; more steps than that is a loop.
     for _ in 0..1_000 + 16 * wire.len() {
         let output = session.output();
@@ -100,7 +114,17 @@ fn run(settings: &Settings, answers: u8, wire: &[u8], mut cuts: Option<Choices>)
         let len = len.min(output.len());
         driver.transcript.output.extend_from_slice(&output[..len]);
         session.wrote(len);
-        if session.wants_input() {
+        if session.wants_handshake() {
+            assert!(!session.is_tls());
+            if rest.is_empty() {
+                session.tls_started();
+                assert!(session.is_tls() && !session.in_transaction());
+                assert!(!session.is_authenticated());
+                rest = std::mem::take(&mut tls);
+            } else {
+                rest = feed(&mut session, rest, cuts.as_mut());
+            }
+        } else if session.wants_input() {
             assert!(!told_closed, "wants input from a peer that closed");
             if rest.is_empty() {
                 session.peer_closed();
@@ -159,7 +183,15 @@ fn step(session: &mut Session, driver: &mut Driver) -> bool {
     match event {
         Event::Connected => session.answer(driver.or(Reply::greeting("mx.example.org"))),
         Event::Hello(_) => session.answer(driver.or(Reply::hello())),
+        Event::StartTls => session.answer(driver.or(Reply::start_tls())),
+        Event::Auth(step) => {
+            assert!(session.is_tls() || session.settings().auth_in_clear);
+            assert!(!session.is_authenticated() && !session.in_transaction());
+            driver.exchange(step, session);
+        }
         Event::Mail(mail) => {
+            let required = session.settings().auth_required;
+            assert!(session.is_authenticated() || !required);
             let limit = session.settings().message_size;
             assert!(mail.size.is_none_or(|size| size <= limit));
             session.answer(driver.or(Reply::sender_ok()));
@@ -249,6 +281,22 @@ impl Driver {
             1 => Some(Reply::new(550, (5, 7, 1), "not\nhere")),
             2 => Some(Reply::shutting_down("mx.example.org")),
             _ => None,
+        }
+    }
+
+    /// Goes on with an exchange until a response is short.
+    fn exchange(&mut self, step: Auth, session: &mut Session) {
+        let octets = match step {
+            Auth::Cancelled => return,
+            Auth::Begin { initial, .. } => initial,
+            Auth::Response(response) => Some(response),
+        };
+        let octets = octets.unwrap_or_else(|| b"begin".to_vec());
+        let shown = octets.escape_ascii().to_string();
+        self.transcript.events.push(shown);
+        match octets.len() {
+            0..4 => session.answer(self.or(Reply::authenticated())),
+            _ => session.challenge(&octets),
         }
     }
 

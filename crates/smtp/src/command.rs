@@ -8,7 +8,7 @@
 
 use crate::address::{AddressError, Domain, ForwardPath, ReversePath, Utf8, split_path};
 use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use crate::extension::{BodyType, SizeValue};
+use crate::extension::{BodyType, SizeValue, Submitter};
 use crate::reply::Reply;
 
 /// The verb of a command.
@@ -40,16 +40,18 @@ pub enum Verb {
     Quit,
     /// BDAT (RFC 3030 §2).
     Bdat,
+    /// STARTTLS (RFC 3207 §4).
+    StartTls,
+    /// AUTH (RFC 4954 §4).
+    Auth,
     /// A command we know by name and do not implement: 502.
     NotImplemented,
 }
 
-/// Verbs that get 502 and not 500: extensions not offered, and RFC 5321 §F.6.
-const NOT_IMPLEMENTED: [&str; 8] = [
-    "STARTTLS", "AUTH", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML",
-];
+/// Verbs that get 502 and not 500: extensions we do not have, and RFC 5321 §F.6.
+const NOT_IMPLEMENTED: [&str; 6] = ["ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
-const VERBS: [(&str, Verb); 13] = [
+const VERBS: [(&str, Verb); 15] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
@@ -63,6 +65,8 @@ const VERBS: [(&str, Verb); 13] = [
     ("HELP", Verb::Help),
     ("VRFY", Verb::Vrfy),
     ("EXPN", Verb::Expn),
+    ("STARTTLS", Verb::StartTls),
+    ("AUTH", Verb::Auth),
 ];
 
 /// Splits a line (without its CRLF) into verb and argument; the refusal is 500 for what is no
@@ -129,11 +133,18 @@ pub struct Allowed {
     pub utf8: Utf8,
     /// DSN is offered (RFC 3461).
     pub dsn: bool,
+    /// AUTH is offered (RFC 4954).
+    pub auth: bool,
 }
 
+/// Nothing else is offered.
 impl From<Utf8> for Allowed {
     fn from(utf8: Utf8) -> Allowed {
-        Allowed { utf8, dsn: false }
+        Allowed {
+            utf8,
+            dsn: false,
+            auth: false,
+        }
     }
 }
 
@@ -153,6 +164,8 @@ pub struct Mail {
     pub ret: Option<Ret>,
     /// `ENVID=` (RFC 3461 §4.4).
     pub envelope_id: Option<EnvelopeId>,
+    /// `AUTH=` (RFC 4954 §5). Whether to believe it is the driver's matter.
+    pub submitter: Option<Submitter>,
 }
 
 impl Mail {
@@ -170,6 +183,7 @@ impl Mail {
             smtp_utf8: false,
             ret: None,
             envelope_id: None,
+            submitter: None,
         };
         let mut seen = Seen::default();
         for word in words(parameters) {
@@ -200,6 +214,7 @@ impl Mail {
             once(&mut seen.body)?;
             let body = value
                 .and_then(BodyType::parse)
+                .filter(|body| *body != BodyType::BinaryMime)
                 .ok_or_else(|| syntax("Bad BODY value"))?;
             self.body = body;
         } else if keyword.eq_ignore_ascii_case("SMTPUTF8") && allowed.utf8 == Utf8::Allowed {
@@ -212,6 +227,9 @@ impl Mail {
         } else if keyword.eq_ignore_ascii_case("ENVID") && allowed.dsn {
             let id = value.and_then(EnvelopeId::parse);
             set_once(&mut self.envelope_id, id, "Bad ENVID value")?;
+        } else if keyword.eq_ignore_ascii_case("AUTH") && allowed.auth {
+            let submitter = value.and_then(Submitter::parse);
+            set_once(&mut self.submitter, submitter, "Bad AUTH value")?;
         } else {
             return Err(unknown_parameter());
         }
@@ -302,7 +320,7 @@ fn path_argument<'a>(argument: &'a str, prefix: &str) -> Option<(&'a str, &'a st
     (parameters.is_empty() || parameters.starts_with(' ')).then_some((path, parameters))
 }
 
-fn words(parameters: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(parameters: &str) -> impl Iterator<Item = &str> {
     parameters.split(' ').filter(|word| !word.is_empty())
 }
 
@@ -359,7 +377,7 @@ mod tests {
         assert_eq!(split(b"noop"), Ok((Verb::Noop, "")));
         assert_eq!(split(b"QuIt  \t "), Ok((Verb::Quit, "")));
         assert_eq!(split(b"EHLO   x.example "), Ok((Verb::Ehlo, "x.example")));
-        assert_eq!(split(b"starttls"), Ok((Verb::NotImplemented, "")));
+        assert_eq!(split(b"etrn x"), Ok((Verb::NotImplemented, "x")));
         for unknown in [
             "",
             " ",

@@ -211,7 +211,7 @@ fn is_utf8_type(kind: &str) -> bool {
 
 /// Decodes xtext (RFC 3461 §4: `+` and two upper-case hexadecimal digits), if all that it stands
 /// for is printable: ASCII, or characters above it that stand as they are.
-fn decode_xtext(text: &str) -> Option<String> {
+pub(crate) fn decode_xtext(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {

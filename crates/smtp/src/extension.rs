@@ -5,7 +5,12 @@
 use crate::limits;
 use crate::reply::Reply;
 
-/// The `BODY=` parameter of MAIL (RFC 6152 §3).
+mod date_time;
+mod parameters;
+
+pub use parameters::{ByMode, DeliverBy, FutureRelease, Hold, Limits, Priority, Submitter};
+
+/// The `BODY=` parameter of MAIL (RFC 6152 §3, RFC 3030 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BodyType {
     /// `BODY=7BIT`, or no parameter.
@@ -13,6 +18,8 @@ pub enum BodyType {
     SevenBit,
     /// `BODY=8BITMIME`.
     EightBitMime,
+    /// `BODY=BINARYMIME`: any octets, with or without lines.
+    BinaryMime,
 }
 
 impl BodyType {
@@ -23,6 +30,8 @@ impl BodyType {
             Some(BodyType::SevenBit)
         } else if value.eq_ignore_ascii_case("8BITMIME") {
             Some(BodyType::EightBitMime)
+        } else if value.eq_ignore_ascii_case("BINARYMIME") {
+            Some(BodyType::BinaryMime)
         } else {
             None
         }

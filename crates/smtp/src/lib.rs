@@ -22,6 +22,8 @@
 //!     match session.next() {
 //!         Some(Event::Connected) => session.answer(Reply::greeting("mx.example.org")),
 //!         Some(Event::Hello(_)) => session.answer(Reply::hello()),
+//!         Some(Event::StartTls) => session.answer(Reply::tls_unavailable()),
+//!         Some(Event::Auth(_)) => session.answer(Reply::auth_unavailable()),
 //!         Some(Event::Mail(_)) => session.answer(Reply::sender_ok()),
 //!         Some(Event::Rcpt(_)) => session.answer(Reply::recipient_ok()),
 //!         Some(Event::Data) => session.answer(Reply::start_input()),
@@ -44,6 +46,7 @@
 //! about who may send what to whom.
 
 pub mod address;
+mod base64;
 mod body;
 mod buffer;
 pub mod client;

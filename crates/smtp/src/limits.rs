@@ -17,13 +17,17 @@ pub const LABEL: usize = 63;
 pub const PATH: usize = 256;
 
 /// A command line with its CRLF: 512 (RFC 5321 §4.5.3.1.4), and what MAIL may grow by for SIZE
-/// (26, RFC 1870 §3), BODY (17, RFC 6152 §2) and SMTPUTF8 (10, RFC 6531 §3.1). One bound for all
-/// verbs: it protects our buffer, and a longer RCPT harms nobody.
-pub const COMMAND_LINE: usize = 512 + 26 + 17 + 10;
+/// (26, RFC 1870 §3), BODY (17, RFC 6152 §2), SMTPUTF8 (10, RFC 6531 §3.1), AUTH (500,
+/// RFC 4954 §3), and RCPT for DSN: a space, `ORCPT=` and its value, and
+/// ` NOTIFY=SUCCESS,FAILURE,DELAY`. One bound for all verbs and whatever is offered: it protects
+/// our buffer, and a longer line harms nobody.
+pub const COMMAND_LINE: usize = 512 + 26 + 17 + 10 + 500 + 7 + ORIGINAL_RECIPIENT + 29;
 
-/// What a command line may grow by where DSN is offered: a space, `ORCPT=` and its value, and
-/// ` NOTIFY=SUCCESS,FAILURE,DELAY`. `RET` and `ENVID` on MAIL are shorter.
-pub const COMMAND_LINE_DSN: usize = 7 + ORIGINAL_RECIPIENT + 29;
+/// A line of an AUTH exchange with its CRLF, the command itself included (RFC 4954 §4).
+pub const AUTH_LINE: usize = 12_288;
+
+/// The value of `AUTH=` on MAIL (RFC 4954 §3 lets the line grow by as much).
+pub const SUBMITTER: usize = 500;
 
 /// An envelope identifier in xtext (RFC 3461 §4.4).
 pub const ENVELOPE_ID: usize = 100;

@@ -242,6 +242,36 @@ impl Reply {
         Reply::plain(354, "Start mail input; end with <CRLF>.<CRLF>")
     }
 
+    /// 220 2.0.0: start TLS (RFC 3207 §4).
+    #[must_use]
+    pub fn start_tls() -> Reply {
+        Reply::new(220, (2, 0, 0), "Ready to start TLS")
+    }
+
+    /// 454 4.7.0: TLS cannot be had now (RFC 3207 §4).
+    #[must_use]
+    pub fn tls_unavailable() -> Reply {
+        Reply::new(454, (4, 7, 0), "TLS not available due to temporary reason")
+    }
+
+    /// 235 2.7.0: authenticated (RFC 4954 §6).
+    #[must_use]
+    pub fn authenticated() -> Reply {
+        Reply::new(235, (2, 7, 0), "Authentication succeeded")
+    }
+
+    /// 535 5.7.8: the same for whatever is wrong with the credentials (RFC 4954 §6).
+    #[must_use]
+    pub fn bad_credentials() -> Reply {
+        Reply::new(535, (5, 7, 8), "Authentication credentials invalid")
+    }
+
+    /// 454 4.7.0: nobody can be authenticated now (RFC 4954 §6).
+    #[must_use]
+    pub fn auth_unavailable() -> Reply {
+        Reply::new(454, (4, 7, 0), "Temporary authentication failure")
+    }
+
     /// 421 4.3.2: we stop (RFC 5321 §3.8).
     #[must_use]
     pub fn shutting_down(hostname: &str) -> Reply {

@@ -15,10 +15,11 @@
 //! - An idle session holds one buffer of [`limits::INPUT_IDLE`] octets; none grows above
 //!   [`limits::INPUT_BODY`] by what a peer sends.
 //!
-//! Not here: STARTTLS and AUTH (502 and not announced); reading from sockets;
-//! waiting; and whether anything should be accepted.
+//! - Nothing that came in clear is known after STARTTLS.
+//!
+//! Not here: TLS; authentication mechanisms; reading from sockets; waiting; and whether anything
+//! should be accepted.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,153 +28,29 @@ use crate::buffer::{Input, Output};
 use crate::limits;
 use crate::reply::Reply;
 
+mod auth;
 mod chunk;
 mod commands;
 mod data;
+mod event;
+mod hello;
+mod settings;
+mod tls;
 
 pub use crate::command::{Hello, Mail, Rcpt};
+pub use event::{Accepted, Auth, Closed, Event, Reset};
+pub use settings::{Offered, Settings};
 
 use chunk::Refused;
 use data::{Data, Headers};
-
-/// How a session behaves; shared by the sessions of a listener.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Our name in greeting, EHLO and the goodbye (RFC 5321 §4.1.1.1).
-    pub hostname: Box<str>,
-    /// SMTP or LMTP.
-    pub dialect: Dialect,
-    /// Largest message in octets, announced by SIZE; 0: no limit is announced or kept.
-    pub message_size: u64,
-    /// Most recipients a transaction may have (RFC 5321 §4.5.3.1.8 asks for at least 100).
-    pub recipients: usize,
-    /// Errors of protocol (500 to 504, 555) before 421. What the driver refuses is not counted,
-    /// nor what fails only because a command before it in a pipelined group was refused.
-    pub errors: u32,
-    /// What EHLO announces.
-    pub extensions: Offered,
-}
-
-impl Settings {
-    /// The defaults: 50 MiB, 1,000 recipients, 20 errors, all of [`Offered::default`].
-    #[must_use]
-    pub fn new(hostname: impl Into<Box<str>>) -> Settings {
-        Settings {
-            hostname: hostname.into(),
-            dialect: Dialect::Smtp,
-            message_size: 50 << 20,
-            recipients: 1000,
-            errors: 20,
-            extensions: Offered::default(),
-        }
-    }
-}
-
-/// Extensions this session offers. ENHANCEDSTATUSCODES, SIZE and 8BITMIME are always offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offered {
-    /// PIPELINING (RFC 2920). On by default.
-    pub pipelining: bool,
-    /// SMTPUTF8 (RFC 6531). Off by default.
-    pub smtp_utf8: bool,
-    /// DSN (RFC 3461). Off by default.
-    pub dsn: bool,
-    /// CHUNKING (RFC 3030). Off by default. BINARYMIME is never offered: what may leave us has
-    /// neither bare CR nor bare LF.
-    pub chunking: bool,
-}
-
-impl Default for Offered {
-    fn default() -> Self {
-        Offered {
-            pipelining: true,
-            smtp_utf8: false,
-            dsn: false,
-            chunking: false,
-        }
-    }
-}
-
-/// What the session asks or tells its driver.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// Question: a peer is there. 220 greets it; 554, 421 and 521 refuse it (RFC 5321 §3.1).
-    Connected,
-    /// Question: EHLO, HELO or LHLO. A 250 is replaced by the session's own list of extensions,
-    /// a refusal is sent as it is.
-    Hello(Hello),
-    /// Question: MAIL FROM.
-    Mail(Mail),
-    /// Question: RCPT TO.
-    Rcpt(Rcpt),
-    /// Question: DATA, or the first BDAT. 354 opens the body (and is not said to BDAT).
-    Data,
-    /// Notification: octets of the message, dot-stuffing removed, line ends CRLF; split anywhere.
-    Body(&'a [u8]),
-    /// Notification, once a message: the header block ended. The next `Body` (if any) starts after
-    /// the empty line, the last one ended with it.
-    HeadersEnd,
-    /// Question, for [`Session::answer_data`]: the final dot came, or the end of the last chunk.
-    EndOfData,
-    /// Notification: the transaction is over without a message; drop the draft.
-    Reset(Reset),
-    /// Notification, the last: send what `output` still holds, then close.
-    Closed(Closed),
-}
-
-/// Why a transaction ended without a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reset {
-    /// RSET.
-    Command,
-    /// Another EHLO, HELO or LHLO (RFC 5321 §4.1.4).
-    Hello,
-    /// The session itself refused the message at the dot with this reply: too large, or a bare
-    /// CR, bare LF or NUL in it. Or a chunk was refused, by the session or at [`Event::Data`].
-    Refused(Reply),
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
-    /// QUIT.
-    Quit,
-    /// The peer closed its end.
-    PeerClosed,
-    /// The error budget is used up; 421 was sent.
-    TooManyErrors,
-    /// The driver answered 421 or 521, or called [`Session::close`]; or where a chunk ends cannot
-    /// be known.
-    Ours,
-}
-
-/// The right to answer 2yz to the final dot.
-#[derive(Debug)]
-pub struct Accepted {
-    reply: Reply,
-}
-
-impl Accepted {
-    /// Makes it: the caller promises that the message is on stable storage. There is one caller.
-    #[must_use]
-    pub fn promise(text: impl Into<Cow<'static, str>>) -> Accepted {
-        Accepted {
-            reply: Reply::new(250, (2, 0, 0), text),
-        }
-    }
-
-    /// The reply the peer will get: for the log.
-    #[must_use]
-    pub fn reply(&self) -> &Reply {
-        &self.reply
-    }
-}
 
 /// What is known and not yet told to the driver.
 #[derive(Debug)]
 enum Pending {
     Connected,
     Hello(Hello),
+    StartTls,
+    Auth(Auth),
     Mail(Mail),
     Rcpt(Rcpt),
     Data,
@@ -199,6 +76,8 @@ enum Asked {
     Hello {
         extended: bool,
     },
+    StartTls,
+    Auth,
     Mail {
         smtp_utf8: bool,
     },
@@ -224,6 +103,10 @@ enum Phase {
         after_cr: bool,
         reply: Option<Reply>,
     },
+    /// A response of an AUTH exchange.
+    Response,
+    /// Nothing, until TLS has started.
+    Handshake,
     /// A message, or a chunk of it.
     Data(Data),
     /// The rest of a refused chunk, and what to say at its end.
@@ -265,6 +148,11 @@ pub struct Session {
     /// A chunk was refused: those pipelined behind it fail too.
     chunk_refused: bool,
     errors: u32,
+    /// What AUTH has.
+    mechanisms: Arc<[Box<str>]>,
+    auth_failures: u32,
+    authenticated: bool,
+    is_tls: bool,
     greeting_written: bool,
     early_talker: bool,
     peer_closed: bool,
@@ -287,6 +175,10 @@ impl Session {
             mail_refused: false,
             chunk_refused: false,
             errors: 0,
+            mechanisms: Arc::default(),
+            auth_failures: 0,
+            authenticated: false,
+            is_tls: false,
             greeting_written: false,
             early_talker: false,
             peer_closed: false,
@@ -314,13 +206,16 @@ impl Session {
         self.input.filled(n, most);
     }
 
-    /// Whether there is no event until more octets come. Never while a question is open.
+    /// Whether there is no event until more octets come. Never while a question is open, nor
+    /// while a handshake is awaited.
     pub fn wants_input(&mut self) -> bool {
         self.advance();
-        self.asked.is_none() && self.pending.is_none() && !matches!(self.phase, Phase::Closed)
+        let reads = !matches!(self.phase, Phase::Closed | Phase::Handshake);
+        self.asked.is_none() && self.pending.is_none() && reads
     }
 
-    /// The next event; `None` once closed (or while the session wants input or an answer).
+    /// The next event; `None` once closed (or while the session wants input, an answer or a
+    /// handshake).
     #[expect(
         clippy::should_implement_trait,
         reason = "it lends, which Iterator cannot"
@@ -335,6 +230,9 @@ impl Session {
                 }),
                 Event::Hello(hello),
             ),
+            Pending::StartTls => (Some(Asked::StartTls), Event::StartTls),
+            Pending::Auth(Auth::Cancelled) => (None, Event::Auth(Auth::Cancelled)),
+            Pending::Auth(step) => (Some(Asked::Auth), Event::Auth(step)),
             Pending::Mail(mail) => (
                 Some(Asked::Mail {
                     smtp_utf8: mail.smtp_utf8,
@@ -365,6 +263,8 @@ impl Session {
         let accepts = reply.is_positive() || reply.is_intermediate();
         match asked {
             Asked::EndOfData => return self.end_transaction(&refusal(reply)),
+            Asked::StartTls if accepts => return self.begin_handshake(),
+            Asked::Auth => return self.end_exchange(reply),
             Asked::Hello { extended } if accepts => self.say_hello(extended),
             Asked::Data if accepts => self.say(&Reply::start_input()),
             Asked::Chunk { size, last } if !reply.closes() => {
@@ -402,7 +302,8 @@ impl Session {
             }
             Asked::Data if accepts => self.phase = Phase::Data(Data::new()),
             Asked::Mail { .. } => self.mail_refused = true,
-            Asked::Hello { .. } | Asked::Data | Asked::Chunk { .. } | Asked::EndOfData => {}
+            Asked::Hello { .. } | Asked::StartTls | Asked::Auth => {}
+            Asked::Data | Asked::Chunk { .. } | Asked::EndOfData => {}
         }
     }
 
@@ -433,10 +334,13 @@ impl Session {
     /// also answers the open question, if there is one.
     #[expect(clippy::needless_pass_by_value, reason = "a reply is given once")]
     pub fn close(&mut self, reply: Reply) {
-        if !matches!(self.phase, Phase::Closed) {
-            self.say(&reply);
-            self.finish(Closed::Ours);
+        match self.phase {
+            Phase::Closed => return,
+            // The peer waits for TLS, not for words.
+            Phase::Handshake => {}
+            _ => self.say(&reply),
         }
+        self.finish(Closed::Ours);
     }
 
     /// What is to be written to the peer.
@@ -489,6 +393,8 @@ impl Session {
                 Phase::Greeting | Phase::Closed => return,
                 Phase::Command => self.read_command(),
                 Phase::SkipLine { .. } => self.skip_line(),
+                Phase::Response => self.read_response(),
+                Phase::Handshake => self.await_handshake(),
                 Phase::Data(_) => self.read_data(),
                 Phase::SkipChunk(_) => self.skip_chunk(),
             };
@@ -528,6 +434,17 @@ impl Session {
         if reply.closes() {
             self.finish(Closed::Ours);
         }
+    }
+
+    /// Forgets all that the peer said.
+    fn forget(&mut self) {
+        self.greeted = false;
+        self.transaction = None;
+        self.mail_refused = false;
+        self.chunk_refused = false;
+        self.authenticated = false;
+        self.errors = 0;
+        self.auth_failures = 0;
     }
 
     fn finish(&mut self, why: Closed) {

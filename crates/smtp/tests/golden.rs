@@ -8,6 +8,7 @@
 //! C~ the same without CRLF
 //! S: a line of the server's    S~ the same without CRLF
 //! X: the peer closes its end
+//! T: the handshake is done, TLS starts
 //! M: a line of the message that the server's driver got
 //! E: an event that the driver got
 //! ```
@@ -39,6 +40,7 @@ enum Turn {
     /// The tested session says this.
     Say(Vec<u8>),
     PeerClosed,
+    TlsStarted,
 }
 
 /// A dialogue file.
@@ -49,6 +51,11 @@ struct Script {
     dialect: Dialect,
     /// Answers of the server's driver: to what, with which argument, what.
     answers: Vec<(String, Option<String>, Reply)>,
+    /// What AUTH has, and what its exchanges ask, one challenge after the other.
+    mechanisms: Vec<Box<str>>,
+    challenges: Vec<Vec<u8>>,
+    /// The connection is TLS from its start.
+    tls: bool,
     /// What the client's driver sends.
     transactions: VecDeque<Send>,
     /// The client's driver begins a transaction before the last one's final reply.
@@ -65,6 +72,9 @@ impl Script {
             server: server::Settings::new("mx.example.org"),
             dialect: Dialect::Smtp,
             answers: Vec::new(),
+            mechanisms: Vec::new(),
+            challenges: Vec::new(),
+            tls: false,
             transactions: VecDeque::new(),
             ahead: false,
             turns: Vec::new(),
@@ -80,6 +90,7 @@ impl Script {
                 "C:" | "S:" => script.turn(kind, &[octets(rest), b"\r\n".to_vec()].concat()),
                 "C~" | "S~" => script.turn(kind, &octets(rest)),
                 "X:" => script.turns.push(Turn::PeerClosed),
+                "T:" => script.turns.push(Turn::TlsStarted),
                 "M:" => script
                     .message
                     .extend([octets(rest), b"\r\n".to_vec()].concat()),
@@ -101,8 +112,10 @@ impl Script {
     }
 
     /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `chunking`, `no-pipelining`, `lmtp`,
-    /// `client`, `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit]
-    /// [utf8] [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
+    /// `starttls`, `tls` (from the start), `auth MECHANISM…`, `auth-in-clear`, `auth-required`,
+    /// `auth-failures N`, `challenge TEXT` (once for each that an exchange asks), `client`,
+    /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
+    /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
     /// forward-path they go with.
     fn directive(&mut self, text: &str) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -114,6 +127,13 @@ impl Script {
             "utf8" => self.server.extensions.smtp_utf8 = true,
             "chunking" => self.server.extensions.chunking = true,
             "dsn" => self.server.extensions.dsn = true,
+            "starttls" => self.server.extensions.starttls = true,
+            "tls" => self.tls = true,
+            "auth" => self.mechanisms = rest.split(' ').map(Box::from).collect(),
+            "auth-in-clear" => self.server.auth_in_clear = true,
+            "auth-required" => self.server.auth_required = true,
+            "auth-failures" => self.server.auth_failures = rest.parse().unwrap(),
+            "challenge" => self.challenges.push(octets(rest)),
             "no-pipelining" => self.server.extensions.pipelining = false,
             "lmtp" => {
                 self.dialect = Dialect::Lmtp;
@@ -218,6 +238,7 @@ fn octets(text: &str) -> Vec<u8> {
 trait Tested {
     fn hear(&mut self, octets: &[u8]);
     fn peer_closed(&mut self);
+    fn tls_started(&mut self);
     /// Lets the driver work until it waits; gives what is said.
     fn drive(&mut self) -> Vec<u8>;
     fn events(&self) -> &[String];
@@ -227,11 +248,43 @@ trait Tested {
 struct Server<'a> {
     script: &'a Script,
     session: server::Session,
+    /// Responses that the exchange of AUTH has had.
+    responses: usize,
     events: Vec<String>,
     message: Vec<u8>,
 }
 
 impl Server<'_> {
+    /// Asks the next challenge of an exchange, or answers it.
+    fn exchange(&mut self) {
+        match self.script.challenges.get(self.responses) {
+            Some(challenge) => self.session.challenge(challenge),
+            None => {
+                let reply = self.script.answer("auth", "", Reply::authenticated());
+                self.session.answer(reply);
+            }
+        }
+    }
+
+    fn auth(&mut self, step: server::Auth) {
+        match step {
+            server::Auth::Begin { mechanism, initial } => {
+                self.responses = usize::from(initial.is_some());
+                let initial = initial.map(|initial| format!(" {:?}", text(&initial)));
+                self.events
+                    .push(format!("auth {mechanism}{}", initial.unwrap_or_default()));
+                self.exchange();
+            }
+            server::Auth::Response(response) => {
+                self.responses += 1;
+                self.events
+                    .push(format!("auth response {:?}", text(&response)));
+                self.exchange();
+            }
+            server::Auth::Cancelled => self.events.push("auth cancelled".into()),
+        }
+    }
+
     fn react(&mut self) {
         use server::Event;
         let answer =
@@ -241,6 +294,8 @@ impl Server<'_> {
         };
         let reply = match event {
             Event::Connected => answer("connected", "", Reply::greeting("mx.example.org")),
+            Event::StartTls => answer("starttls", "", Reply::start_tls()),
+            Event::Auth(step) => return self.auth(step),
             Event::Hello(hello) => {
                 let well_formed = if hello.well_formed { "" } else { " malformed" };
                 self.events
@@ -248,23 +303,7 @@ impl Server<'_> {
                 answer("hello", "", Reply::hello())
             }
             Event::Mail(mail) => {
-                let mut text = format!("mail {}", mail.reverse_path);
-                mail.size
-                    .into_iter()
-                    .for_each(|size| text.push_str(&format!(" size={size}")));
-                if mail.body == BodyType::EightBitMime {
-                    text.push_str(" 8bit");
-                }
-                if mail.smtp_utf8 {
-                    text.push_str(" utf8");
-                }
-                if let Some(ret) = mail.ret {
-                    text.push_str(&format!(" ret={ret}"));
-                }
-                if let Some(id) = mail.envelope_id {
-                    text.push_str(&format!(" envid={:?}", id.decoded()));
-                }
-                self.events.push(text);
+                self.events.push(told(&mail));
                 answer("mail", &mail.reverse_path.to_string(), Reply::sender_ok())
             }
             Event::Rcpt(rcpt) => {
@@ -304,6 +343,32 @@ impl Server<'_> {
     }
 }
 
+/// What a driver learns from MAIL.
+fn told(mail: &server::Mail) -> String {
+    let mut text = format!("mail {}", mail.reverse_path);
+    if let Some(size) = mail.size {
+        text.push_str(&format!(" size={size}"));
+    }
+    match mail.body {
+        BodyType::SevenBit => {}
+        BodyType::EightBitMime => text.push_str(" 8bit"),
+        BodyType::BinaryMime => text.push_str(" binary"),
+    }
+    if mail.smtp_utf8 {
+        text.push_str(" utf8");
+    }
+    if let Some(ret) = mail.ret {
+        text.push_str(&format!(" ret={ret}"));
+    }
+    if let Some(id) = &mail.envelope_id {
+        text.push_str(&format!(" envid={:?}", id.decoded()));
+    }
+    if let Some(submitter) = &mail.submitter {
+        text.push_str(&format!(" auth={:?}", submitter.mailbox()));
+    }
+    text
+}
+
 impl Tested for Server<'_> {
     fn hear(&mut self, octets: &[u8]) {
         self.session.receive(octets);
@@ -311,8 +376,15 @@ impl Tested for Server<'_> {
     fn peer_closed(&mut self) {
         self.session.peer_closed();
     }
+    fn tls_started(&mut self) {
+        assert!(self.session.wants_handshake());
+        self.session.tls_started();
+    }
     fn drive(&mut self) -> Vec<u8> {
-        while !self.session.wants_input() && self.events.last().is_none_or(|e| !closed(e)) {
+        while !self.session.wants_input()
+            && !self.session.wants_handshake()
+            && self.events.last().is_none_or(|e| !closed(e))
+        {
             self.react();
         }
         let said = self.session.output().to_vec();
@@ -393,6 +465,9 @@ impl Tested for Client {
     fn peer_closed(&mut self) {
         self.session.peer_closed();
     }
+    fn tls_started(&mut self) {
+        panic!("a client has no TLS yet");
+    }
     fn drive(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
         loop {
@@ -441,10 +516,15 @@ fn tested(script: &Script) -> Box<dyn Tested + '_> {
             events: Vec::new(),
         });
     }
-    let session = server::Session::new(script.server.clone());
+    let mut session = server::Session::new(script.server.clone());
+    session.offer_mechanisms(script.mechanisms.clone());
+    if script.tls {
+        session.tls_started();
+    }
     Box::new(Server {
         script,
         session,
+        responses: 0,
         events: Vec::new(),
         message: Vec::new(),
     })
@@ -472,27 +552,38 @@ fn play(name: &str, script: &Script, step: usize) {
                 tested.peer_closed();
                 said.extend(tested.drive());
             }
+            Turn::TlsStarted => {
+                assert_eq!(text(&said), "", "{name}, pieces of {step}: said too early");
+                tested.tls_started();
+            }
         }
     }
     assert_eq!(text(&said), "", "{name}, pieces of {step}: said at the end");
     check_driver(name, script, tested.as_ref());
 }
 
-/// Plays what a server hears in one go, however it would answer in between.
+/// Plays what a server hears in one go, however it would answer in between; but what comes
+/// through TLS after what comes before it.
 fn play_blindly(name: &str, script: &Script, step: usize) {
-    let (mut heard, mut expected) = (Vec::new(), Vec::new());
+    let (mut heard, mut expected) = (vec![Vec::new()], Vec::new());
     for turn in &script.turns {
         match turn {
-            Turn::Hear(octets) => heard.extend_from_slice(octets),
+            Turn::Hear(octets) => heard.last_mut().unwrap().extend_from_slice(octets),
             Turn::Say(octets) => expected.extend_from_slice(octets),
+            Turn::TlsStarted => heard.push(Vec::new()),
             Turn::PeerClosed => {}
         }
     }
     let mut tested = tested(script);
     let mut said = tested.drive();
-    for piece in heard.chunks(step) {
-        tested.hear(piece);
-        said.extend(tested.drive());
+    for (n, heard) in heard.iter().enumerate() {
+        if n > 0 {
+            tested.tls_started();
+        }
+        for piece in heard.chunks(step) {
+            tested.hear(piece);
+            said.extend(tested.drive());
+        }
     }
     if script.turns.contains(&Turn::PeerClosed) {
         tested.peer_closed();

@@ -395,6 +395,8 @@ impl Pair {
                 Reply::recipient_ok()
             }
             Event::Data => Reply::start_input(),
+            // Neither is offered here.
+            Event::StartTls | Event::Auth(_) => Reply::local_error(),
         };
         self.server.answer(refusal.unwrap_or(accepted));
     }

@@ -13,19 +13,39 @@ use posthaste_smtp::server::{self, Accepted};
 use proptest::prelude::*;
 
 /// Everything a server said, and everything its driver was told: events, and whole messages.
-fn serve(input: &[u8], cuts: &[usize], (dialect, all): (Dialect, bool)) -> (String, Vec<String>) {
+/// The input is what comes in clear, then what comes through TLS.
+fn serve(
+    input: &[Vec<u8>; 2],
+    cuts: &[usize],
+    (dialect, all): (Dialect, bool),
+) -> (String, Vec<String>) {
     let mut settings = server::Settings::new("mx.example.org");
     (settings.message_size, settings.recipients, settings.errors) = (400, 3, 5);
     settings.dialect = dialect;
     (settings.extensions.dsn, settings.extensions.chunking) = (all, all);
+    (settings.extensions.starttls, settings.auth_in_clear) = (true, all);
+    settings.auth_failures = 2;
     let mut session = server::Session::new(settings);
+    session.offer_mechanisms([Box::from("PLAIN"), Box::from("LOGIN")]);
     let (mut said, mut told, mut body) = (Vec::new(), Vec::new(), Vec::new());
-    let mut pieces = pieces(input, cuts).into_iter();
+    let [clear, tls] = input;
+    let (mut rest, mut tls) = (pieces(clear, cuts).into_iter(), Some(pieces(tls, cuts)));
     loop {
         while session.wants_input() {
-            match pieces.next() {
+            match rest.next() {
                 Some(piece) => session.receive(piece),
                 None => session.peer_closed(),
+            }
+        }
+        while session.wants_handshake() {
+            said.extend_from_slice(session.output());
+            session.wrote(session.output().len());
+            match rest.next() {
+                Some(piece) => session.receive(piece),
+                None => session.tls_started(),
+            }
+            if session.is_tls() {
+                rest = tls.take().unwrap().into_iter();
             }
         }
         let Some(event) = session.next() else { break };
@@ -45,6 +65,8 @@ fn serve(input: &[u8], cuts: &[usize], (dialect, all): (Dialect, bool)) -> (Stri
         }
         match event {
             Event::Connected | Event::Hello(_) => session.answer(Reply::hello()),
+            Event::StartTls => session.answer(Reply::start_tls()),
+            Event::Auth(step) => told.extend(exchange(step, &mut session)),
             Event::Mail(_) | Event::Rcpt(_) if refuse => {
                 session.answer(Reply::new(550, (5, 1, 1), "no"));
             }
@@ -59,6 +81,21 @@ fn serve(input: &[u8], cuts: &[usize], (dialect, all): (Dialect, bool)) -> (Stri
     }
     said.extend_from_slice(session.output());
     (said.escape_ascii().to_string(), told)
+}
+
+/// An exchange of AUTH that goes on until a response ends with a dot, and refuses an x.
+fn exchange(step: server::Auth, session: &mut server::Session) -> Option<String> {
+    let octets = match step {
+        server::Auth::Cancelled => return None,
+        server::Auth::Begin { initial, .. } => initial?,
+        server::Auth::Response(response) => response,
+    };
+    match octets.last() {
+        Some(b'.') => session.answer(Reply::authenticated()),
+        Some(b'x') => session.answer(Reply::bad_credentials()),
+        _ => session.challenge(&octets),
+    }
+    Some(octets.escape_ascii().to_string())
 }
 
 /// The same for a client that has two messages to send. The peer answers what it was asked and
@@ -159,7 +196,21 @@ fn pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
         .collect()
 }
 
-fn client_talk() -> impl Strategy<Value = Vec<u8>> {
+/// What comes in clear, and mostly nothing behind STARTTLS; then what comes through TLS.
+fn client_talk() -> impl Strategy<Value = [Vec<u8>; 2]> {
+    let behind = prop_oneof![
+        3 => Just(&b"STARTTLS\r\n"[..]),
+        1 => Just(&b"STARTTLS\r\nEHLO injected.example\r\n"[..]),
+        1 => Just(&b"STARTTLS\r\n\r"[..]),
+        1 => Just(&b""[..]),
+    ];
+    (client_commands(), behind, client_commands()).prop_map(|(mut clear, behind, tls)| {
+        clear.extend_from_slice(behind);
+        [clear, tls]
+    })
+}
+
+fn client_commands() -> impl Strategy<Value = Vec<u8>> {
     let token = |text: &'static str| Just(text.as_bytes().to_vec());
     let command = prop_oneof![
         4 => token("EHLO c.example\r\n"),
@@ -184,6 +235,17 @@ fn client_talk() -> impl Strategy<Value = Vec<u8>> {
         1 => token("RSET\r\n"),
         1 => token("NOOP\r\n"),
         1 => token("VRFY\r\n"),
+        1 => token("STARTTLS\r\n"),
+        2 => token("AUTH PLAIN\r\n"),
+        2 => token("AUTH login YS4=\r\n"),
+        1 => token("AUTH PLAIN =\r\n"),
+        1 => token("AUTH PLAIN YXg=\r\n"),
+        1 => token("AUTH X\r\n"),
+        2 => token("YWE=\r\n"),
+        2 => token("YS4=\r\n"),
+        1 => token("*\r\n"),
+        1 => token("YQ==\n"),
+        1 => long_auth(),
         1 => token("QUIT\r\n"),
         3 => token("BDAT 7\r\na: b\r\n."),
         2 => token("BDAT 5 LAST\r\n\r\n\r\nx"),
@@ -191,13 +253,24 @@ fn client_talk() -> impl Strategy<Value = Vec<u8>> {
         1 => token("BDAT 3\r\n\n\0\r"),
         1 => token("BDAT 390\r\n"),
         1 => token("BDAT x\r\n"),
-        1 => Just([vec![b'y'; 600], b"\r\n".to_vec()].concat()),
+        1 => Just([vec![b'y'; 1700], b"\r\n".to_vec()].concat()),
         1 => prop::collection::vec(any::<u8>(), 0..20),
     ];
     let prelude = "EHLO c.example\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
     let start = prop_oneof![Just(""), Just("EHLO c.example\r\n"), Just(prelude)];
     (start, prop::collection::vec(command, 0..25))
         .prop_map(|(start, rest)| [start.as_bytes(), &rest.concat()].concat())
+}
+
+/// Lines of AUTH about as long as they may be. One in eight, because they take time.
+fn long_auth() -> impl Strategy<Value = Vec<u8>> {
+    let line = |start: &str, len| [start.as_bytes(), &vec![b'A'; len], b"\r\n"].concat();
+    prop_oneof![
+        5 => Just(b"AUTH PLAIN YWE=\r\n".to_vec()),
+        1 => Just(line("AUTH PLAIN ", 12_300)),
+        1 => Just(line("", 12_284)),
+        1 => Just(line("", 12_288)),
+    ]
 }
 
 fn server_talk() -> impl Strategy<Value = Vec<u8>> {
@@ -337,7 +410,7 @@ proptest! {
         prop_assert_eq!(session.begin_with(transaction(), asked), Ok(()));
         let said = String::from_utf8(session.output().to_vec()).unwrap();
         let lines: Vec<&str> = said.lines().collect();
-        let allowed = Allowed { utf8: Utf8::Refused, dsn: true };
+        let allowed = Allowed { dsn: true, ..Utf8::Refused.into() };
         let mail = Mail::parse(lines[1].strip_prefix("MAIL ").unwrap(), allowed).unwrap();
         let rcpt = |n: usize| {
             let argument = lines[n].strip_prefix("RCPT ").unwrap();

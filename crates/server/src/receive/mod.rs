@@ -94,6 +94,9 @@ async fn converse(
             None => {}
             Some(Event::Connected) => session.answer(stages.policy.connect()),
             Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
+            // Neither is offered yet.
+            Some(Event::StartTls) => session.answer(Reply::tls_unavailable()),
+            Some(Event::Auth(_)) => session.answer(Reply::auth_unavailable()),
             Some(Event::Mail(mail)) => {
                 session.answer(transaction.begin(mail, visit, stages));
                 session.name_transaction(transaction.name());

@@ -1,6 +1,7 @@
 //! Command lines of a server session: which may come when (RFC 5321 §4.1.4), and the answers to
 //! those that ask nothing of the driver.
 
+use super::auth::auth_line_too_long;
 use super::chunk::Refused;
 use super::{Closed, Pending, Phase, Reset, Session, Transaction};
 use crate::Dialect;
@@ -8,7 +9,7 @@ use crate::address::Utf8;
 use crate::command::{self, Allowed, Hello, Mail, Rcpt, Verb, syntax};
 use crate::limits;
 use crate::line::{self, Line};
-use crate::reply::{Reply, push_display};
+use crate::reply::Reply;
 
 /// What to do about a command line.
 pub(super) enum Verdict {
@@ -38,10 +39,7 @@ impl Session {
     /// Reads a command line; false if it needs more octets.
     pub(super) fn read_command(&mut self) -> bool {
         let octets = self.input.octets();
-        let longest = match self.settings.extensions.dsn {
-            true => limits::COMMAND_LINE + limits::COMMAND_LINE_DSN,
-            false => limits::COMMAND_LINE,
-        };
+        let longest = self.longest_command();
         match Line::find(octets, longest) {
             Line::Partial => false,
             Line::Whole(len) => {
@@ -56,18 +54,17 @@ impl Session {
                     after_cr: false,
                     reply: None,
                 };
-                self.refuse(&Reply::new(
-                    500,
-                    (5, 5, 2),
-                    "Bare LF received; end lines with CRLF",
-                ));
+                self.refuse(&bare_lf());
                 true
             }
             Line::TooLong => {
-                let reply = Some(Reply::new(500, (5, 5, 2), "Line too long"));
+                let reply = match longest {
+                    limits::AUTH_LINE => auth_line_too_long(),
+                    _ => Reply::new(500, (5, 5, 2), "Line too long"),
+                };
                 self.phase = Phase::SkipLine {
                     after_cr: false,
-                    reply,
+                    reply: Some(reply),
                 };
                 true
             }
@@ -89,36 +86,6 @@ impl Session {
             }
         }
         ended
-    }
-
-    /// Writes the answer to an accepted hello (RFC 5321 §4.1.1.1).
-    pub(super) fn say_hello(&mut self, extended: bool) {
-        let Session {
-            settings, output, ..
-        } = self;
-        let out = output.append();
-        if !extended {
-            push_display(out, format_args!("250 {}\r\n", settings.hostname));
-            return;
-        }
-        push_display(out, format_args!("250-{}\r\n", settings.hostname));
-        if settings.extensions.pipelining {
-            out.extend_from_slice(b"250-PIPELINING\r\n");
-        }
-        match settings.message_size {
-            0 => out.extend_from_slice(b"250-SIZE\r\n"),
-            limit => push_display(out, format_args!("250-SIZE {limit}\r\n")),
-        }
-        if settings.extensions.smtp_utf8 {
-            out.extend_from_slice(b"250-SMTPUTF8\r\n");
-        }
-        if settings.extensions.dsn {
-            out.extend_from_slice(b"250-DSN\r\n");
-        }
-        if settings.extensions.chunking {
-            out.extend_from_slice(b"250-CHUNKING\r\n");
-        }
-        out.extend_from_slice(b"250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
     }
 
     fn apply(&mut self, verdict: Verdict) {
@@ -209,6 +176,9 @@ impl Session {
                 };
                 Err(Reply::new(500, (5, 5, 1), text))
             }
+            Verb::StartTls => self.judge_starttls(argument),
+            Verb::Auth => self.judge_auth(argument),
+            Verb::Vrfy | Verb::Expn if self.auth_missing() => Err(self.auth_needed()),
             Verb::Rset => no_argument(argument).map(|()| Verdict::Reset),
             Verb::Quit => no_argument(argument).map(|()| Verdict::Quit),
             Verb::Noop => Ok(Verdict::Say(Reply::ok())),
@@ -221,7 +191,7 @@ impl Session {
                 let text = "Cannot verify; send mail and it will be tried";
                 Ok(Verdict::Say(Reply::new(252, (2, 5, 0), text)))
             }
-            _ => Err(Reply::new(502, (5, 5, 1), "Command not implemented")),
+            _ => Err(not_implemented()),
         }
     }
 
@@ -232,6 +202,9 @@ impl Session {
     /// Order comes before syntax: a command that may not come now is not looked at.
     fn judge_transaction(&self, verb: Verb, argument: &str) -> Result<Verdict, Reply> {
         match (verb, &self.transaction) {
+            (Verb::Mail, None) if self.greeted && self.auth_missing() => {
+                Ok(Verdict::RefuseMail(self.auth_needed()))
+            }
             (Verb::Mail, None) if self.greeted => Ok(self
                 .judge_mail(argument)
                 .unwrap_or_else(Verdict::RefuseMail)),
@@ -262,6 +235,28 @@ impl Session {
         }
     }
 
+    /// What may only come after a hello and outside of transactions.
+    pub(super) fn between_transactions(&self) -> Result<(), Reply> {
+        match self.transaction {
+            Some(_) => Err(out_of_order("A transaction is open")),
+            None if !self.greeted => Err(out_of_order("Say EHLO first")),
+            None => Ok(()),
+        }
+    }
+
+    fn auth_missing(&self) -> bool {
+        self.settings.auth_required && !self.authenticated
+    }
+
+    /// 530 (RFC 4954 §6, RFC 3207 §4).
+    fn auth_needed(&self) -> Reply {
+        let text = match self.auth_offered() || !self.settings.extensions.starttls {
+            true => "Authentication required",
+            false => "Authentication required; say STARTTLS first",
+        };
+        Reply::new(530, (5, 7, 0), text)
+    }
+
     /// The refusal of a message that nobody would get, and whether it is an error to count.
     pub(super) fn nobody(&self, transaction: &Transaction) -> Option<(Reply, bool)> {
         let lmtp = self.settings.dialect == Dialect::Lmtp;
@@ -288,6 +283,7 @@ impl Session {
         Allowed {
             utf8: if utf8 { Utf8::Allowed } else { Utf8::Refused },
             dsn: self.settings.extensions.dsn,
+            auth: !self.mechanisms.is_empty(),
         }
     }
 }
@@ -320,7 +316,16 @@ pub(super) fn out_of_order(text: &'static str) -> Reply {
     Reply::new(503, (5, 5, 1), text)
 }
 
-fn no_argument(argument: &str) -> Result<(), Reply> {
+/// 502 (RFC 5321 §4.2.4).
+pub(super) fn not_implemented() -> Reply {
+    Reply::new(502, (5, 5, 1), "Command not implemented")
+}
+
+pub(super) fn bare_lf() -> Reply {
+    Reply::new(500, (5, 5, 2), "Bare LF received; end lines with CRLF")
+}
+
+pub(super) fn no_argument(argument: &str) -> Result<(), Reply> {
     if argument.is_empty() {
         Ok(())
     } else {
