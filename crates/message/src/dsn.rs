@@ -247,16 +247,25 @@ impl Report<'_> {
         fit.then_some(id)
     }
 
-    /// The media type of what is returned, and its octets.
+    /// The media type of what is returned, and its octets. A header block in UTF-8 has types of its
+    /// own (RFC 6533 §4).
     fn returned(&self) -> (&'static str, &[u8]) {
+        let (Original::Headers(octets) | Original::Whole(octets)) = self.original;
+        let mut scan = Scan::new();
+        scan.push(octets);
+        let utf8 = scan.finish().utf8_header;
         match self.original {
+            Original::Whole(message) if utf8 => ("message/global", message),
             Original::Whole(message) => ("message/rfc822", message),
             Original::Headers(block) => {
                 let block = match block.strip_suffix(b"\r\n\r\n") {
                     Some(_) => block.get(..block.len() - 2).unwrap_or(block),
                     None => block,
                 };
-                ("text/rfc822-headers", block)
+                match utf8 {
+                    true => ("message/global-headers", block),
+                    false => ("text/rfc822-headers", block),
+                }
             }
         }
     }

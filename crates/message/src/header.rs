@@ -29,7 +29,7 @@ pub const MAX_VALUE: usize = 512;
 /// Longer than the longest name in [`NAMES`], so that a longer name can be told from it.
 const NAME_KEPT: usize = 16;
 
-const NAMES: [(&[u8], Field); 15] = [
+const NAMES: [(&[u8], Field); 17] = [
     (b"received", Field::Received),
     (b"return-path", Field::ReturnPath),
     (b"delivered-to", Field::DeliveredTo),
@@ -45,11 +45,13 @@ const NAMES: [(&[u8], Field); 15] = [
     (b"auto-submitted", Field::AutoSubmitted),
     (b"mime-version", Field::MimeVersion),
     (b"content-type", Field::ContentType),
+    (b"dkim-signature", Field::DkimSignature),
+    (b"tls-required", Field::TlsRequired),
 ];
 
 /// A field that the scan counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-// The names are those of RFC 5321 §4.4, RFC 5322 §3.6, RFC 2045 and RFC 3834.
+// The names are those of RFC 5321 §4.4, RFC 5322 §3.6, RFC 2045, RFC 3834, RFC 6376 and RFC 8689.
 #[allow(missing_docs)]
 pub enum Field {
     Received,
@@ -67,6 +69,8 @@ pub enum Field {
     AutoSubmitted,
     MimeVersion,
     ContentType,
+    DkimSignature,
+    TlsRequired,
 }
 
 /// Which bound a header block broke. The scan goes on; the rest counts as body.
@@ -104,6 +108,8 @@ pub struct Facts {
     pub longest_line: u64,
     /// The first Message-ID: with its angle brackets when it has them, else all of the value.
     pub message_id: Option<String>,
+    /// The first `TLS-Required` says `No` (RFC 8689 §4); other values mean nothing.
+    pub tls_not_required: bool,
     /// The first Subject, unfolded, as it is written (encoded words are not decoded).
     pub subject: Option<String>,
     counts: [u32; NAMES.len()],
@@ -304,7 +310,12 @@ impl Scan {
             *count += 1;
         }
         let first = self.facts.count(*field) == 1;
-        if first && matches!(field, Field::MessageId | Field::Subject) {
+        if first
+            && matches!(
+                field,
+                Field::MessageId | Field::Subject | Field::TlsRequired
+            )
+        {
             self.keeping = Some(*field);
             self.kept.clear();
         }
@@ -364,6 +375,9 @@ impl Scan {
         let text = || String::from_utf8_lossy(&self.kept).replace(char::is_control, " ");
         match self.keeping.take() {
             Some(Field::MessageId) => self.facts.message_id = Some(identifier(&text()).to_owned()),
+            Some(Field::TlsRequired) => {
+                self.facts.tls_not_required = text().trim().eq_ignore_ascii_case("no");
+            }
             Some(_) => self.facts.subject = Some(text().trim().to_owned()),
             None => {}
         }
@@ -508,6 +522,20 @@ mod tests {
         assert_eq!(facts.longest_line, 22);
         assert_eq!(facts.size, message.len() as u64);
         assert!(!facts.malformed && !facts.eight_bit() && facts.excess.is_none());
+    }
+
+    #[test]
+    fn a_sender_can_say_that_tls_is_not_required() {
+        for (value, said) in [
+            ("No", true),
+            (" no \r\n", true),
+            ("", false),
+            ("Yes", false),
+        ] {
+            let block = format!("TLS-Required: {value}\r\n\r\nTLS-Required: No\r\n");
+            assert_eq!(scan(block.as_bytes()).tls_not_required, said, "{value}");
+        }
+        assert!(!scan(b"TLS-Required: x\r\nTLS-Required: No\r\n\r\n").tls_not_required);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod date;
 pub mod dsn;
 pub mod fields;
 pub mod header;
+pub mod line_ends;
 pub mod message_id;
 pub mod received;
 mod text;

@@ -94,8 +94,11 @@ fn typed(address: &str) -> (&'static str, String) {
 /// no type or no address.
 fn original_recipient(orcpt: &str) -> Option<(String, String)> {
     let (kind, address) = orcpt.split_once(';')?;
-    let address = if kind.eq_ignore_ascii_case("utf-8") {
+    let address = if kind.eq_ignore_ascii_case("utf-8") && !address.is_ascii() {
         utf8_xtext(&text::address(address))
+    } else if kind.eq_ignore_ascii_case("utf-8") {
+        // Its escapes are what the sender wrote.
+        text::ascii(address, text::MAX_ADDRESS)
     } else {
         let decoded = xtext::decode(address);
         let address = decoded
