@@ -15,6 +15,7 @@ use posthaste_world::Timestamp;
 use crate::id::QueueId;
 
 pub use codec::DecodeError;
+pub use posthaste_smtp::dsn::{Notify, Ret};
 pub(crate) use tlv::{Fields, Writer, critical, number};
 
 /// Recipients of one message at most. Transactions allow fewer; aliases may expand to more.
@@ -49,8 +50,11 @@ pub struct Message {
     pub body: BodyType,
     /// `SMTPUTF8` (RFC 6531).
     pub smtp_utf8: bool,
-    /// `REQUIRETLS` (RFC 8689).
+    /// `REQUIRETLS` (RFC 8689 §3).
     pub require_tls: bool,
+    /// The header block has `TLS-Required: No` (RFC 8689 §4), and the sender did not ask for the
+    /// contrary: delivery matters more than its protection.
+    pub tls_optional: bool,
     /// The account that submitted it.
     pub account: Option<Box<str>>,
     /// The service that received it (`mx`, `submission` …); empty when we made it.
@@ -59,8 +63,10 @@ pub struct Message {
     pub peer: Box<str>,
     /// What the peer called itself.
     pub hello: Box<str>,
-    /// Not worth delivering after this.
-    pub deadline: Option<Timestamp>,
+    /// No attempt before this (`HOLDFOR`, `HOLDUNTIL`, RFC 4865); its age counts from here then.
+    pub release: Option<Timestamp>,
+    /// When it should be delivered, and what becomes of it otherwise (RFC 2852).
+    pub deliver_by: Option<DeliverBy>,
     /// Higher goes first; 0 is ordinary (RFC 6710 uses −9 to 9).
     pub priority: i8,
     /// Free words, for reports and searches.
@@ -69,6 +75,26 @@ pub struct Message {
     pub content: ContentFacts,
     /// Fields of a later version, kept as they are.
     pub unknown: Unknown,
+}
+
+/// When a message should be delivered (`BY`, RFC 2852 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeliverBy {
+    /// When.
+    pub at: Timestamp,
+    /// What follows when that is missed.
+    pub mode: ByMode,
+    /// Every host on the way reports that it handed the message on.
+    pub trace: bool,
+}
+
+/// What follows when a message is late (RFC 2852 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ByMode {
+    /// It is returned (`R`).
+    Return,
+    /// Its sender is told (`N`); it goes on.
+    Notify,
 }
 
 /// What the receiving pass found in the octets as they were received.
@@ -80,17 +106,10 @@ pub struct ContentFacts {
     pub eight_bit: bool,
     /// UTF-8 in the header block: a next hop needs SMTPUTF8 (RFC 6531).
     pub utf8_headers: bool,
+    /// Not made of lines that end in CRLF, or with NUL: a next hop needs BINARYMIME (RFC 3030 §3).
+    pub binary: bool,
     /// Octets of the longest line, without its CRLF.
     pub longest_line: u64,
-}
-
-/// What a failure report returns (RFC 3461 §4.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ret {
-    /// The whole message.
-    Full,
-    /// Its header block.
-    Headers,
 }
 
 /// One recipient.
@@ -106,23 +125,15 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// The alias or list it was expanded from.
     pub alias: Option<Mailbox>,
+    /// Success was asked for of an alias that leads to several: with the first outcome of this
+    /// recipient, the first of them, an `expanded` report is owed (RFC 3461 §5.2.7).
+    pub expansion_owed: bool,
     /// Its own reverse-path: that of a list owner.
     pub reverse_path: Option<ReversePath>,
     /// How far it has come.
     pub progress: Progress,
     /// Fields of a later version, kept as they are.
     pub unknown: Unknown,
-}
-
-/// When a sender wants a report (RFC 3461 §4.1). All false is `NEVER`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Notify {
-    /// On success.
-    pub success: bool,
-    /// On failure.
-    pub failure: bool,
-    /// On delay.
-    pub delay: bool,
 }
 
 /// How far a recipient has come.
@@ -193,16 +204,31 @@ impl Message {
             body: BodyType::default(),
             smtp_utf8: false,
             require_tls: false,
+            tls_optional: false,
             account: None,
             listener: Box::default(),
             peer: Box::default(),
             hello: Box::default(),
-            deadline: None,
+            release: None,
+            deliver_by: None,
             priority: 0,
             tags: Vec::new(),
             content,
             unknown: Unknown::default(),
         }
+    }
+
+    /// When its age begins to count.
+    #[must_use]
+    pub fn begins(&self) -> Timestamp {
+        self.release.map_or(self.arrived, |at| at.max(self.arrived))
+    }
+
+    /// Whether it must not be delivered any more at `now` (RFC 2852 §4.1.3).
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.deliver_by
+            .is_some_and(|by| by.mode == ByMode::Return && by.at <= now)
     }
 }
 
@@ -216,6 +242,7 @@ impl Recipient {
             orcpt: None,
             notify: None,
             alias: None,
+            expansion_owed: false,
             reverse_path: None,
             progress: Progress::default(),
             unknown: Unknown::default(),

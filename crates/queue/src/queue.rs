@@ -507,7 +507,8 @@ fn insert(schedule: &mut Schedule, waiting: &Waiting) {
         .collect();
     schedule.insert(&Entry {
         id: waiting.id,
-        arrived: waiting.arrived,
+        begins: waiting.begins,
+        wishes: waiting.wishes,
         class: u8::from(waiting.report),
         recipients: &recipients,
     });

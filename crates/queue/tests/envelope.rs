@@ -4,8 +4,8 @@
 
 use posthaste_queue::QueueId;
 use posthaste_queue::envelope::{
-    ContentFacts, DecodeError, Envelope, LastReply, Message, Notify, Progress, Recipient, Ret,
-    State,
+    ByMode, ContentFacts, DecodeError, DeliverBy, Envelope, LastReply, Message, Notify, Progress,
+    Recipient, Ret, State,
 };
 use posthaste_smtp::address::{
     Domain, DomainName, ForwardPath, LocalPart, Mailbox, ReversePath, Utf8,
@@ -81,10 +81,11 @@ fn recipient() -> impl Strategy<Value = Recipient> {
         of(text()),
         of(notify),
         of(mailbox()),
+        any::<bool>(),
         of(reverse_path()),
     );
     (mailbox(), wishes, progress()).prop_map(|(address, wishes, progress)| {
-        let (original, orcpt, notify, alias, reverse_path) = wishes;
+        let (original, orcpt, notify, alias, expansion_owed, reverse_path) = wishes;
         let notify = notify.map(|[success, failure, delay]| Notify {
             success,
             failure,
@@ -96,6 +97,7 @@ fn recipient() -> impl Strategy<Value = Recipient> {
             orcpt,
             notify,
             alias,
+            expansion_owed,
             reverse_path,
             progress,
             ..plain
@@ -104,12 +106,13 @@ fn recipient() -> impl Strategy<Value = Recipient> {
 }
 
 fn content() -> impl Strategy<Value = ContentFacts> {
-    let facts = (any::<u64>(), any::<bool>(), any::<bool>(), any::<u64>());
+    let facts = (any::<u64>(), any::<[bool; 3]>(), any::<u64>());
     facts.prop_map(
-        |(size, eight_bit, utf8_headers, longest_line)| ContentFacts {
+        |(size, [eight_bit, utf8_headers, binary], longest_line)| ContentFacts {
             size,
             eight_bit,
             utf8_headers,
+            binary,
             longest_line,
         },
     )
@@ -121,14 +124,25 @@ fn message() -> impl Strategy<Value = Message> {
         time(),
         of(text()),
         of(any::<bool>()),
-        any::<[bool; 3]>(),
+        any::<[bool; 4]>(),
     );
     let second = (of(text()), text(), text(), text());
-    let third = (of(time()), any::<i8>(), vec(text(), 0..4), content());
+    let by = (time(), any::<[bool; 2]>()).prop_map(|(at, [notify, trace])| DeliverBy {
+        at,
+        mode: if notify {
+            ByMode::Notify
+        } else {
+            ByMode::Return
+        },
+        trace,
+    });
+    let times = (of(time()), of(by));
+    let third = (times, any::<i8>(), vec(text(), 0..4), content());
     (first, second, third).prop_map(|(first, second, third)| {
-        let (reverse_path, arrived, envid, headers, [eight_bit, smtp_utf8, require_tls]) = first;
+        let (reverse_path, arrived, envid, headers, flags) = first;
+        let [eight_bit, smtp_utf8, require_tls, tls_optional] = flags;
         let (account, listener, peer, hello) = second;
-        let (deadline, priority, tags, content) = third;
+        let ((release, deliver_by), priority, tags, content) = third;
         Message {
             reverse_path,
             envid,
@@ -140,11 +154,13 @@ fn message() -> impl Strategy<Value = Message> {
             },
             smtp_utf8,
             require_tls,
+            tls_optional,
             account,
             listener,
             peer,
             hello,
-            deadline,
+            release,
+            deliver_by,
             priority,
             tags,
             ..Message::ours(arrived, content)

@@ -9,9 +9,11 @@
 use std::time::Duration;
 
 use posthaste_queue::backoff::Intervals;
+use posthaste_queue::envelope::ByMode;
 use posthaste_queue::id::QueueId;
 use posthaste_queue::schedule::{
-    Expiry, NewMessage, NewRecipient, Next, Purpose, Refused, Schedule, Settings, Standing, Work,
+    Expiry, NewMessage, NewRecipient, Next, Purpose, Refused, Schedule, Settings, Standing, Wishes,
+    Work,
 };
 use posthaste_world::{Random, Timestamp};
 
@@ -71,7 +73,8 @@ fn to(index: u32, destination: &str, due: u64) -> NewRecipient<'_> {
 fn enter(s: &mut Schedule, n: u64, recipients: &[NewRecipient<'_>]) {
     assert!(s.insert(&NewMessage {
         id: id(n),
-        arrived: at(n),
+        begins: at(n),
+        wishes: Wishes::default(),
         class: 0,
         recipients,
     }));
@@ -495,7 +498,11 @@ mod random_use {
                 .collect();
             self.schedule.insert(&NewMessage {
                 id: id(n as u64),
-                arrived: at(self.now),
+                begins: at(self.now),
+                wishes: Wishes {
+                    priority: (n % 3) as i8,
+                    by: (k == 2).then(|| (at(self.now + n as u64), ByMode::Return)),
+                },
                 class: 0,
                 recipients: &recipients,
             });
@@ -546,4 +553,76 @@ mod random_use {
             }
         }
     }
+}
+
+/// Enters a message for one recipient at `a`, due at once, as its sender wishes.
+fn enter_wished(s: &mut Schedule, n: u64, wishes: Wishes) {
+    assert!(s.insert(&NewMessage {
+        id: id(n),
+        begins: at(n),
+        wishes,
+        class: 0,
+        recipients: &[to(0, "a", n)],
+    }));
+    s.check().unwrap();
+}
+
+fn urgent(priority: i8) -> Wishes {
+    Wishes { priority, by: None }
+}
+
+#[test]
+fn what_is_urgent_goes_first_and_what_waits_grows_urgent() {
+    let mut s = schedule();
+    enter_wished(&mut s, 1, urgent(0));
+    enter_wished(&mut s, 2, urgent(-9));
+    enter_wished(&mut s, 3, urgent(4));
+    enter_wished(&mut s, 4, urgent(4));
+    enter_wished(&mut s, 5, urgent(0));
+    // Due, but nobody had the time for it for longer than one step of priority is worth.
+    let late = 6 + 10 * MINUTE;
+    enter_wished(&mut s, late, urgent(1));
+    let order: Vec<_> = std::iter::from_fn(|| s.take("a", at(late)))
+        .map(|w| w.id)
+        .collect();
+    let expected = [3, 4, 1, 5, late, 2].map(id);
+    assert_eq!(order, expected);
+    assert_eq!(s.take("a", at(late)), None);
+    s.check().unwrap();
+}
+
+#[test]
+fn nothing_urgent_is_handed_out_before_it_is_due() {
+    let mut s = schedule();
+    enter_wished(&mut s, 100, urgent(9));
+    enter_wished(&mut s, 50, urgent(-9));
+    assert_eq!(s.next_due(), Some(at(50)));
+    assert_eq!(s.take("a", at(60)).unwrap().id, id(50));
+    assert_eq!(s.take("a", at(60)), None);
+}
+
+#[test]
+fn a_message_that_must_be_there_in_time_expires_then_tried_or_not() {
+    let mut s = schedule();
+    let by = |mode| Wishes {
+        priority: 0,
+        by: Some((at(100), mode)),
+    };
+    enter_wished(&mut s, 1, by(ByMode::Return));
+    enter_wished(&mut s, 2, by(ByMode::Notify));
+    assert_eq!(s.get(id(1)).unwrap().expires, at(100));
+    assert_eq!(s.notices(at(99), 10), []);
+    let works = s.notices(at(100), 10);
+    let purposes: Vec<_> = works.iter().map(|w| (w.id, w.purpose.clone())).collect();
+    assert_eq!(purposes, [(id(1), Purpose::Expiry)]);
+    s.finish(&works[0], &close(&[0]));
+    // The other one is tried first; then its sender is told, and it goes on.
+    let work = s.take("a", at(100)).unwrap();
+    s.finish(&work, &[(0, Next::Retry { at: at(400) })]);
+    let works = s.notices(at(200), 10);
+    let purposes: Vec<_> = works.iter().map(|w| (w.id, w.purpose.clone())).collect();
+    assert_eq!(purposes, [(id(2), Purpose::DelayNotice)]);
+    s.finish(&works[0], &[(0, Next::Unchanged)]);
+    assert_eq!(s.notices(at(DAY), 10), []);
+    s.check().unwrap();
 }

@@ -45,7 +45,8 @@ fn fill(destinations: u64) -> u64 {
         let name = format!("mx:destination-{}.example.org", n % destinations);
         assert!(schedule.insert(&NewMessage {
             id: QueueId::new(arrived, &random),
-            arrived,
+            begins: arrived,
+            wishes: Default::default(),
             class: 0,
             recipients: &[NewRecipient {
                 index: 0,

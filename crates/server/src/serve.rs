@@ -355,6 +355,9 @@ impl<'a> Wiring<'a> {
         settings.message_size = config.limits.message_size;
         settings.recipients = config.limits.recipients;
         settings.errors = SESSION_ERRORS;
+        settings.extensions.dsn = true;
+        settings.extensions.chunking = true;
+        settings.extensions.smtp_utf8 = true;
         let networks = config.relay_networks.clone();
         Arc::new(Reception {
             world: self.world.clone(),

@@ -7,7 +7,8 @@ use posthaste_queue::envelope::{Envelope, Progress};
 use posthaste_queue::id::QueueId;
 use posthaste_queue::invariants::{self, Broken};
 use posthaste_queue::schedule::{
-    Counts, NewMessage as Entry, NewRecipient, Next, Purpose, Refused, Schedule, Standing, Work,
+    Counts, NewMessage as Entry, NewRecipient, Next, Purpose, Refused, Schedule, Standing, Wishes,
+    Work,
 };
 use posthaste_queue::spool::{
     Body, Change, ReadError, Store, Stored, Waiting, WaitingRecipient, WriteError,
@@ -169,7 +170,8 @@ fn enter(schedule: &mut Schedule, waiting: &Waiting) -> bool {
         .collect();
     schedule.insert(&Entry {
         id: waiting.id,
-        arrived: waiting.arrived,
+        begins: waiting.begins,
+        wishes: waiting.wishes,
         class: u8::from(waiting.report),
         recipients: &recipients,
     })
@@ -201,8 +203,9 @@ fn waiting(envelope: &Envelope) -> Waiting {
     });
     Waiting {
         id: envelope.id,
-        arrived: envelope.message.arrived,
+        begins: envelope.message.begins(),
         report: envelope.message.reverse_path.is_null(),
+        wishes: Wishes::of(&envelope.message),
         recipients: recipients.collect(),
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use posthaste_queue::envelope::{Envelope, Recipient};
 use posthaste_queue::id::QueueId;
 use posthaste_queue::invariants::{self, Broken};
-use posthaste_queue::schedule::Schedule;
+use posthaste_queue::schedule::{Schedule, Wishes};
 use posthaste_queue::spool::{Fault, Store, Waiting};
 
 use crate::campaign::Failure;
@@ -386,7 +386,8 @@ fn told_as_stored(waiting: &Waiting, envelope: &Envelope) -> Result<(), Broken> 
         (i, p.not_before, p.held, p.noticed)
     });
     let same = told.eq(stored)
-        && waiting.arrived == envelope.message.arrived
+        && waiting.begins == envelope.message.begins()
+        && waiting.wishes == Wishes::of(&envelope.message)
         && waiting.report == envelope.message.reverse_path.is_null();
     if same && !waiting.recipients.is_empty() {
         return Ok(());

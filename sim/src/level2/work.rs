@@ -134,10 +134,15 @@ impl World {
             r.progress.not_before = now;
             r
         });
+        let recipients = recipients.collect();
+        let mut message = EnvelopeMessage::ours(now, content);
+        message.priority = i8::try_from(self.rng.between(0, 2)).unwrap_or_default();
+        message.release = self.rng.chance(100).then_some(now);
+        message.content.binary = self.rng.chance(100);
         Envelope {
-            recipients: recipients.collect(),
+            recipients,
             id: QueueId::new(now, &*self.random),
-            message: EnvelopeMessage::ours(now, content),
+            message,
         }
     }
 

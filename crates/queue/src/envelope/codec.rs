@@ -13,8 +13,8 @@ use posthaste_world::Timestamp;
 
 use super::tlv::{Fields, Malformed, Writer, critical, number};
 use super::{
-    ContentFacts, Envelope, LastReply, Message, Notify, Progress, RECIPIENTS_MAX, Recipient, Ret,
-    State, Unknown, VALUE_MAX,
+    ByMode, ContentFacts, DeliverBy, Envelope, LastReply, Message, Notify, Progress,
+    RECIPIENTS_MAX, Recipient, Ret, State, Unknown, VALUE_MAX,
 };
 use crate::id::QueueId;
 
@@ -32,12 +32,15 @@ mod message {
     pub(super) const LISTENER: u32 = 10 << 1;
     pub(super) const PEER: u32 = 11 << 1;
     pub(super) const HELLO: u32 = 12 << 1;
-    pub(super) const DEADLINE: u32 = 13 << 1;
+    pub(super) const DELIVER_BY: u32 = 13 << 1;
     pub(super) const PRIORITY: u32 = 14 << 1;
     pub(super) const TAG: u32 = 15 << 1;
     pub(super) const SIZE: u32 = 16 << 1;
     pub(super) const CONTENT_FLAGS: u32 = 17 << 1;
     pub(super) const LONGEST_LINE: u32 = 18 << 1;
+    pub(super) const BINARY: u32 = 19 << 1 | 1;
+    pub(super) const TLS_OPTIONAL: u32 = 20 << 1;
+    pub(super) const RELEASE: u32 = 21 << 1;
 }
 
 /// Tags of a recipient.
@@ -49,6 +52,7 @@ mod recipient {
     pub(super) const ALIAS: u32 = 5 << 1;
     pub(super) const REVERSE_PATH: u32 = 6 << 1 | 1;
     pub(super) const PROGRESS: u32 = 7 << 1 | 1;
+    pub(super) const EXPANSION_OWED: u32 = 8 << 1;
 }
 
 /// Tags of a recipient's progress.
@@ -123,8 +127,15 @@ impl Envelope {
         w.text(message::LISTENER, &m.listener);
         w.text(message::PEER, &m.peer);
         w.text(message::HELLO, &m.hello);
-        if let Some(deadline) = m.deadline {
-            w.number(message::DEADLINE, deadline.as_millis());
+        w.flag(message::TLS_OPTIONAL, m.tls_optional);
+        if let Some(release) = m.release {
+            w.number(message::RELEASE, release.as_millis());
+        }
+        if let Some(by) = m.deliver_by {
+            let mut value = Writer::new();
+            value.varint(by.at.as_millis());
+            value.varint(u64::from(by.mode == ByMode::Notify) | u64::from(by.trace) << 1);
+            w.nested(message::DELIVER_BY, &value);
         }
         if m.priority != 0 {
             w.bytes(message::PRIORITY, &m.priority.to_le_bytes());
@@ -221,6 +232,7 @@ fn encode_content(w: &mut Writer, content: &ContentFacts) {
         w.number(message::CONTENT_FLAGS, flags);
     }
     w.number(message::LONGEST_LINE, content.longest_line);
+    w.flag(message::BINARY, content.binary);
 }
 
 fn decode_message(m: &mut Message, tag: u32, value: &[u8]) -> Result<(), DecodeError> {
@@ -240,7 +252,10 @@ fn decode_message(m: &mut Message, tag: u32, value: &[u8]) -> Result<(), DecodeE
         message::LISTENER => m.listener = text(value)?.into(),
         message::PEER => m.peer = text(value)?.into(),
         message::HELLO => m.hello = text(value)?.into(),
-        message::DEADLINE => m.deadline = Some(time(value)?),
+        message::TLS_OPTIONAL => m.tls_optional = true,
+        message::RELEASE => m.release = Some(time(value)?),
+        message::DELIVER_BY => m.deliver_by = Some(deliver_by(value)?),
+        message::BINARY => m.content.binary = true,
         message::PRIORITY => {
             let [octet] = value else {
                 return Err(DecodeError::Malformed);
@@ -260,6 +275,21 @@ fn decode_message(m: &mut Message, tag: u32, value: &[u8]) -> Result<(), DecodeE
     Ok(())
 }
 
+fn deliver_by(value: &[u8]) -> Result<DeliverBy, DecodeError> {
+    let mut numbers = Fields::new(value);
+    let at = numbers.varint().ok_or(DecodeError::Malformed)?;
+    // A version before this one wrote the time alone.
+    let flags = numbers.varint().unwrap_or(0);
+    Ok(DeliverBy {
+        at: Timestamp::from_millis(at),
+        mode: match flags & 1 {
+            0 => ByMode::Return,
+            _ => ByMode::Notify,
+        },
+        trace: flags & 2 != 0,
+    })
+}
+
 fn encode_recipient(r: &Recipient) -> Writer {
     let mut w = Writer::new();
     w.bytes(recipient::ADDRESS, r.address.to_string().as_bytes());
@@ -277,6 +307,7 @@ fn encode_recipient(r: &Recipient) -> Writer {
     if let Some(alias) = &r.alias {
         w.bytes(recipient::ALIAS, alias.to_string().as_bytes());
     }
+    w.flag(recipient::EXPANSION_OWED, r.expansion_owed);
     if let Some(own) = &r.reverse_path {
         w.bytes(recipient::REVERSE_PATH, own.to_string().as_bytes());
     }
@@ -292,7 +323,7 @@ fn encode_recipient(r: &Recipient) -> Writer {
 fn decode_recipient(octets: &[u8]) -> Result<Recipient, DecodeError> {
     let mut address = None;
     let (mut original, mut orcpt, mut notify) = (None, None, None);
-    let (mut alias, mut reverse_path) = (None, None);
+    let (mut alias, mut expansion_owed, mut reverse_path) = (None, false, None);
     let mut progress = Progress::default();
     let mut unknown = Unknown::default();
     let mut fields = Fields::new(octets);
@@ -314,6 +345,7 @@ fn decode_recipient(octets: &[u8]) -> Result<Recipient, DecodeError> {
                 });
             }
             recipient::ALIAS => alias = Some(Mailbox::parse(text(value)?, Utf8::Allowed)?),
+            recipient::EXPANSION_OWED => expansion_owed = true,
             recipient::REVERSE_PATH => {
                 reverse_path = Some(ReversePath::parse(text(value)?, Utf8::Allowed)?);
             }
@@ -328,6 +360,7 @@ fn decode_recipient(octets: &[u8]) -> Result<Recipient, DecodeError> {
         orcpt,
         notify,
         alias,
+        expansion_owed,
         reverse_path,
         progress,
         unknown,

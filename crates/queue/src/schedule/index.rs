@@ -7,7 +7,8 @@ use posthaste_world::Timestamp;
 
 use super::destination::Destination;
 use super::message::{Group, Hands, Message, Recipient};
-use super::{Expiry, LOOK_AGAIN, Next, Purpose, Schedule, Work, index, number};
+use super::{Expiry, LOOK_AGAIN, Next, PRIORITY_STEP, Purpose, Schedule, Work, index, number};
+use crate::envelope::ByMode;
 use crate::id::QueueId;
 
 /// When nothing is configured: 4 hours and 5 days.
@@ -37,16 +38,56 @@ impl Schedule {
             .map_or_else(|| Arc::from(""), |d| d.name.clone())
     }
 
-    pub(super) fn expiry(&self, class: u8) -> Expiry {
+    /// The expiry of a message: that of its class, or sooner where its sender wants it.
+    pub(super) fn expiry(&self, slot: u32, m: &Message) -> Expiry {
         let classes = &self.settings.classes;
-        let found = classes.get(usize::from(class)).or(classes.last());
-        found.copied().unwrap_or(DEFAULT_EXPIRY)
+        let found = classes.get(usize::from(m.class)).or(classes.last());
+        let mut expiry = found.copied().unwrap_or(DEFAULT_EXPIRY);
+        if let Some((at, mode)) = self.wanted_by.get(&slot) {
+            let after = at.since(m.begins);
+            match mode {
+                ByMode::Return => expiry.expire_after = expiry.expire_after.min(after),
+                ByMode::Notify => {
+                    expiry.notice_after = expiry.notice_after.map(|usual| usual.min(after));
+                }
+            }
+        }
+        expiry
     }
 
-    /// What waits for a destination, by time.
-    pub(super) fn due_at(&self, d: u32) -> impl Iterator<Item = &(u32, Timestamp, u32)> {
-        self.due
-            .range((d, Timestamp::EPOCH, 0)..=(d, Timestamp::MAX, u32::MAX))
+    /// Whether a message must not be delivered any more.
+    fn overdue(&self, slot: u32, now: Timestamp) -> bool {
+        let by = self.wanted_by.get(&slot);
+        by.is_some_and(|(at, mode)| *mode == ByMode::Return && *at <= now)
+    }
+
+    /// What waits for a destination with one rank, by time.
+    fn due_with(&self, d: u32, rank: u8) -> impl Iterator<Item = (Timestamp, u32)> {
+        let range = (d, rank, Timestamp::EPOCH, 0)..=(d, rank, Timestamp::MAX, u32::MAX);
+        self.due.range(range).map(|(_, _, at, slot)| (*at, *slot))
+    }
+
+    /// The message that goes next: of what is due, the one that has waited longest, its rank
+    /// counted as time.
+    pub(super) fn most_urgent(&self, d: u32, now: Timestamp) -> Option<u32> {
+        let first = |rank: &u8| {
+            let (at, slot) = self.due_with(d, *rank).next()?;
+            (at <= now).then(|| (at + PRIORITY_STEP * u32::from(*rank), slot))
+        };
+        let (_, slot) = self.ranks.keys().filter_map(first).min()?;
+        Some(slot)
+    }
+
+    /// When the `n`-th message that waits for a destination is due, counted from 0.
+    fn nth_due(&self, d: u32, n: usize) -> Option<Timestamp> {
+        let mut ranks = self.ranks.keys();
+        if let (Some(only), None) = (ranks.next(), ranks.next()) {
+            return self.due_with(d, *only).nth(n).map(|(at, _)| at);
+        }
+        let some = |rank: &u8| self.due_with(d, *rank).take(n + 1).map(|(at, _)| at);
+        let mut soonest: Vec<_> = self.ranks.keys().flat_map(some).collect();
+        soonest.sort_unstable();
+        soonest.get(n).copied()
     }
 
     /// The number of a destination, which is made when it is new. The caller gives it a recipient,
@@ -86,12 +127,9 @@ impl Schedule {
         }
         match &known.backoff {
             Some(b) if b.probe.is_some() || known.idle() > 0 => None,
-            Some(b) => {
-                let (_, at, _) = self.due_at(d).next()?;
-                Some(b.failure.until.max(*at))
-            }
+            Some(b) => Some(b.failure.until.max(self.nth_due(d, 0)?)),
             // Those who are about to ask will have the first ones.
-            None => self.due_at(d).nth(known.idle()).map(|(_, at, _)| *at),
+            None => self.nth_due(d, known.idle()),
         }
     }
 
@@ -152,6 +190,7 @@ impl Schedule {
         self.wind(slot, None);
         if ended {
             self.slots.remove(&id);
+            self.wanted_by.remove(&slot);
             if let Some(m) = self.messages.get_mut(index(slot)) {
                 *m = None;
             }
@@ -175,6 +214,9 @@ impl Schedule {
     /// Enters or takes out a group.
     fn count_group(&mut self, slot: u32, group: &Group, enter: bool) {
         let open = index(group.open);
+        let Some(rank) = self.message(slot).map(|m| m.rank) else {
+            return;
+        };
         let Some(known) = self.destination_mut(group.destination) else {
             return;
         };
@@ -186,11 +228,17 @@ impl Schedule {
             known.waiting -= usize::from(group.due.is_some());
         }
         if let Some(at) = group.due {
-            let key = (group.destination, at, slot);
+            let key = (group.destination, rank, at, slot);
+            let count = self.ranks.entry(rank).or_default();
             if enter {
+                *count += 1;
                 self.due.insert(key);
             } else {
+                *count -= 1;
                 self.due.remove(&key);
+            }
+            if *count == 0 {
+                self.ranks.remove(&rank);
             }
         }
     }
@@ -200,7 +248,7 @@ impl Schedule {
         let Some(m) = self.message(slot) else {
             return;
         };
-        let at = m.age_matters_at(self.expiry(m.class));
+        let at = m.age_matters_at(self.expiry(slot, m));
         let at = at.map_or(Timestamp::MAX, |at| floor.map_or(at, |floor| at.max(floor)));
         let Some(m) = self.messages.get_mut(index(slot)).and_then(Option::as_mut) else {
             return;
@@ -220,7 +268,8 @@ impl Schedule {
     /// What the age of a message asks for now.
     pub(super) fn notice(&mut self, slot: u32, now: Timestamp) -> Option<Work> {
         let m = self.message(slot)?;
-        let purpose = m.owed(self.expiry(m.class), now);
+        let purpose = m.owed(self.expiry(slot, m), now);
+        let overdue = self.overdue(slot, now);
         let failing: Vec<u32> = m
             .groups()
             .map(|g| g.destination)
@@ -228,7 +277,8 @@ impl Schedule {
             .collect();
         let delay = purpose == Purpose::DelayNotice;
         let work = self.hand_to_clerk(slot, purpose, |r| {
-            r.waits() && (r.tried || failing.contains(&r.destination)) && !(delay && r.noticed)
+            let seen = overdue || r.tried || failing.contains(&r.destination);
+            r.waits() && seen && !(delay && r.noticed)
         });
         if work.is_none() {
             self.wind(slot, Some(now + LOOK_AGAIN));

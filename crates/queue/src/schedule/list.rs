@@ -2,13 +2,12 @@
 //!
 //! It changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use posthaste_world::Timestamp;
 
-use super::message::Message;
 use super::{Failure, Schedule, index};
 use crate::id::QueueId;
 
@@ -60,8 +59,8 @@ pub struct ListedRecipient {
 pub struct Listed {
     /// Its queue id.
     pub id: QueueId,
-    /// When it arrived.
-    pub arrived: Timestamp,
+    /// When its age began to count.
+    pub begins: Timestamp,
     /// When it expires.
     pub expires: Timestamp,
     /// Its open recipients by index.
@@ -97,14 +96,13 @@ impl Schedule {
     pub fn list(&self, after: Option<QueueId>) -> impl Iterator<Item = Listed> + '_ {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let slots = self.slots.range((from, Bound::Unbounded));
-        slots.filter_map(|(_, slot)| Some(self.listed(self.message(*slot)?)))
+        slots.filter_map(|(_, slot)| self.listed(*slot))
     }
 
     /// One message.
     #[must_use]
     pub fn get(&self, id: QueueId) -> Option<Listed> {
-        let slot = self.slots.get(&id)?;
-        Some(self.listed(self.message(*slot)?))
+        self.listed(*self.slots.get(&id)?)
     }
 
     /// The destinations, by name.
@@ -119,7 +117,8 @@ impl Schedule {
         self.listed_destination(*self.numbers.get(name)?)
     }
 
-    fn listed(&self, m: &Message) -> Listed {
+    fn listed(&self, slot: u32) -> Option<Listed> {
+        let m = self.message(slot)?;
         let recipients = m.recipients().iter().map(|r| ListedRecipient {
             index: r.index,
             destination: self.name_of(r.destination),
@@ -128,12 +127,12 @@ impl Schedule {
         });
         let mut recipients: Vec<_> = recipients.collect();
         recipients.sort_by_key(|r| r.index);
-        Listed {
+        Some(Listed {
             id: m.id,
-            arrived: m.arrived,
-            expires: m.arrived + self.expiry(m.class).expire_after,
+            begins: m.begins,
+            expires: m.begins + self.expiry(slot, m).expire_after,
             recipients,
-        }
+        })
     }
 
     fn listed_destination(&self, d: u32) -> Option<ListedDestination> {
@@ -168,7 +167,7 @@ impl Schedule {
             counts.held += tally.held;
             counts.in_flight += tally.in_flight;
             for g in m.groups() {
-                due.extend(g.due.map(|at| (g.destination, at, *slot)));
+                due.extend(g.due.map(|at| (g.destination, m.rank, at, *slot)));
                 if let Some(n) = open.get_mut(index(g.destination)) {
                     *n += m
                         .recipients()
@@ -180,7 +179,7 @@ impl Schedule {
             if m.clock != Timestamp::MAX {
                 clocks.insert((m.clock, *slot));
             }
-            if m.age_matters_at(self.expiry(m.class)).is_some() != (m.clock != Timestamp::MAX) {
+            if m.age_matters_at(self.expiry(*slot, m)).is_some() != (m.clock != Timestamp::MAX) {
                 return Err(format!(
                     "the age of {id} is not watched, or watched in vain"
                 ));
@@ -191,7 +190,8 @@ impl Schedule {
             let known = self.destination(d).ok_or(format!("{name} has no number"))?;
             counts.workers += known.workers;
             counts.failed_destinations += usize::from(known.backoff.is_some());
-            let waiting = due.range((d, Timestamp::EPOCH, 0)..=(d, Timestamp::MAX, u32::MAX));
+            let ends = (Timestamp::EPOCH, Timestamp::MAX);
+            let waiting = due.range((d, 0, ends.0, 0)..=(d, u8::MAX, ends.1, u32::MAX));
             let fits = known.waiting == waiting.count()
                 && open.get(index(d)) == Some(&known.recipients)
                 && known.wake.is_none_or(|at| self.wakes.contains(&(at, d)))
@@ -200,7 +200,19 @@ impl Schedule {
                 return Err(format!("the books of {name} do not balance: {known:?}"));
             }
         }
-        let fits = due == self.due && clocks == self.clocks && counts == self.counts;
+        let mut ranks = BTreeMap::new();
+        for (_, rank, ..) in &due {
+            *ranks.entry(*rank).or_default() += 1;
+        }
+        let wished = self
+            .wanted_by
+            .keys()
+            .all(|slot| self.message(*slot).is_some());
+        let fits = due == self.due
+            && ranks == self.ranks
+            && wished
+            && clocks == self.clocks
+            && counts == self.counts;
         if fits {
             Ok(())
         } else {

@@ -4,7 +4,7 @@
 
 use posthaste_world::Timestamp;
 
-use super::{Expiry, Purpose, Standing};
+use super::{Expiry, NewMessage, PRIORITY_MAX, Purpose, Standing};
 use crate::id::QueueId;
 
 /// Who has a recipient.
@@ -58,11 +58,14 @@ enum Recipients {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) id: QueueId,
-    pub(super) arrived: Timestamp,
+    /// Its age counts from here.
+    pub(super) begins: Timestamp,
     /// Its entry among the clocks; [`Timestamp::MAX`] when it has none.
     pub(super) clock: Timestamp,
     recipients: Recipients,
     pub(super) class: u8,
+    /// 0 is the most urgent.
+    pub(super) rank: u8,
 }
 
 /// The recipients of a message at one destination.
@@ -84,13 +87,16 @@ pub(super) struct Tally {
 }
 
 impl Message {
-    pub(super) fn new(id: QueueId, arrived: Timestamp, class: u8) -> Self {
+    /// One without recipients.
+    pub(super) fn new(new: &NewMessage<'_>) -> Self {
+        let priority = new.wishes.priority.clamp(-PRIORITY_MAX, PRIORITY_MAX);
         Message {
-            id,
-            arrived,
+            id: new.id,
+            begins: new.begins,
             clock: Timestamp::MAX,
             recipients: Recipients::Many(Box::default()),
-            class,
+            class: new.class,
+            rank: (PRIORITY_MAX - priority).unsigned_abs(),
         }
     }
 
@@ -155,15 +161,15 @@ impl Message {
         let waiting = self.recipients().iter().filter(|r| r.waits());
         waiting
             .map(|r| match expiry.notice_after {
-                Some(d) if !r.noticed => self.arrived + d.min(expiry.expire_after),
-                _ => self.arrived + expiry.expire_after,
+                Some(d) if !r.noticed => self.begins + d.min(expiry.expire_after),
+                _ => self.begins + expiry.expire_after,
             })
             .min()
     }
 
     /// What its age asks for at `now`, and from which recipients at most.
     pub(super) fn owed(&self, expiry: Expiry, now: Timestamp) -> Purpose {
-        if self.arrived + expiry.expire_after <= now {
+        if self.begins + expiry.expire_after <= now {
             Purpose::Expiry
         } else {
             Purpose::DelayNotice

@@ -32,6 +32,7 @@ use std::time::Duration;
 use posthaste_world::Timestamp;
 
 use crate::backoff::Intervals;
+use crate::envelope::{self, ByMode};
 use crate::id::QueueId;
 use crate::invariants;
 
@@ -50,6 +51,13 @@ pub const AGES_PER_CALL: usize = 1000;
 /// What could not be done now for a reason of our own (a full disk, an untried recipient that is
 /// too old) is looked at again after this.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The most urgent priority; the least urgent is as far below 0 (RFC 6710 §3).
+const PRIORITY_MAX: i8 = 9;
+
+/// One step of priority is worth as much as having been due for so long: what is urgent goes first,
+/// and what is not grows urgent as it waits, so that nothing starves.
+pub const PRIORITY_STEP: Duration = Duration::from_secs(10 * 60);
 
 /// When to tell the sender of a delay, and when to give up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,12 +87,34 @@ pub struct Settings {
 pub struct NewMessage<'a> {
     /// Its queue id.
     pub id: QueueId,
-    /// When it arrived; its age counts from here.
-    pub arrived: Timestamp,
+    /// Its age counts from here.
+    pub begins: Timestamp,
+    /// What its sender wants of the schedule.
+    pub wishes: Wishes,
     /// Its expiry class.
     pub class: u8,
     /// Its open recipients.
     pub recipients: &'a [NewRecipient<'a>],
+}
+
+/// What a sender wants of the schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Wishes {
+    /// Higher goes first, among what is due for a destination; see [`PRIORITY_STEP`].
+    pub priority: i8,
+    /// When it expires, or its sender is told of the delay, if that is sooner than for others.
+    pub by: Option<(Timestamp, ByMode)>,
+}
+
+impl Wishes {
+    /// Those of a message.
+    #[must_use]
+    pub fn of(message: &envelope::Message) -> Wishes {
+        Wishes {
+            priority: message.priority,
+            by: message.deliver_by.map(|by| (by.at, by.mode)),
+        }
+    }
 }
 
 /// A recipient as it enters the schedule.
@@ -186,8 +216,12 @@ pub struct Schedule {
     destinations: Vec<Option<Destination>>,
     free_numbers: Vec<u32>,
     numbers: BTreeMap<Arc<str>, u32>,
-    /// Per destination, what waits, by time: (destination, due, slot).
-    due: BTreeSet<(u32, Timestamp, u32)>,
+    /// Per destination, what waits, by rank and time: (destination, rank, due, slot).
+    due: BTreeSet<(u32, u8, Timestamp, u32)>,
+    /// How many of these there are of each rank: nearly all mail has one.
+    ranks: BTreeMap<u8, usize>,
+    /// When messages should be delivered, by slot; few have it.
+    wanted_by: BTreeMap<u32, (Timestamp, ByMode)>,
     /// When to look at a message's age: (time, slot).
     clocks: BTreeSet<(Timestamp, u32)>,
     /// When a destination can use another worker: (time, destination).
@@ -210,6 +244,8 @@ impl Schedule {
             free_numbers: Vec::new(),
             numbers: BTreeMap::new(),
             due: BTreeSet::new(),
+            ranks: BTreeMap::new(),
+            wanted_by: BTreeMap::new(),
             clocks: BTreeSet::new(),
             wakes: BTreeSet::new(),
             turn: VecDeque::new(),
@@ -251,7 +287,10 @@ impl Schedule {
                 tried: false,
             });
         }
-        let slot = self.add_message(Message::new(new.id, new.arrived, new.class));
+        let slot = self.add_message(Message::new(new));
+        if let Some(by) = new.wishes.by {
+            self.wanted_by.insert(slot, by);
+        }
         self.edit(slot, |m| m.set_recipients(recipients));
         true
     }
@@ -313,10 +352,7 @@ impl Schedule {
         if !self.destination(d)?.open(now) {
             return None;
         }
-        let &(_, due, slot) = self.due_at(d).next()?;
-        if due > now {
-            return None;
-        }
+        let slot = self.most_urgent(d, now)?;
         let id = self.message(slot)?.id;
         let at = self.destination_mut(d)?;
         at.busy += 1;

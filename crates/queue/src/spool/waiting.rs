@@ -9,16 +9,19 @@ use posthaste_world::Timestamp;
 
 use crate::envelope::{Envelope, Progress, Recipient};
 use crate::id::QueueId;
+use crate::schedule::Wishes;
 
 /// A queued message as a schedule needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
     /// Its queue id.
     pub id: QueueId,
-    /// When it arrived.
-    pub arrived: Timestamp,
+    /// When its age begins to count.
+    pub begins: Timestamp,
     /// Whether its reverse-path is null.
     pub report: bool,
+    /// What its sender wants of the schedule.
+    pub wishes: Wishes,
     /// Its open recipients.
     pub recipients: OpenRecipients,
 }
@@ -96,8 +99,9 @@ impl Waiting {
         });
         Waiting {
             id: envelope.id,
-            arrived: envelope.message.arrived,
+            begins: envelope.message.begins(),
             report: envelope.message.reverse_path.is_null(),
+            wishes: Wishes::of(&envelope.message),
             recipients: recipients.collect(),
         }
     }

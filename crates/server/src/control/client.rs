@@ -177,6 +177,15 @@ fn shown(item: &Item) -> String {
     let mut text = format!("message    {}\n", item.id);
     text += &format!("from       {}\n", sender(item));
     text += &format!("accepted   {} ({} ago)\n", item.arrived, ago(item.age_s));
+    if let Some(release) = &item.release {
+        text += &format!("not before {release}\n");
+    }
+    if let Some(by) = &item.deliver_by {
+        text += &format!("wanted by  {by}\n");
+    }
+    if item.priority != 0 {
+        text += &format!("priority   {}\n", item.priority);
+    }
     text += &format!("expires    {}\n", item.expires);
     text += &format!("size       {}\n", octets(item.size));
     if !item.peer.is_empty() {

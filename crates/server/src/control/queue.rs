@@ -4,6 +4,7 @@
 //! messages cost neither memory nor a long lock.
 
 use std::io;
+use std::time::Duration;
 
 use posthaste_queue::envelope::{Envelope, Progress};
 use posthaste_queue::schedule::{Listed, ListedRecipient, Standing};
@@ -131,7 +132,7 @@ async fn look(control: &Control, listed: &Listed, filter: &Filter) -> Option<Ite
     let subject = Subject {
         id: &item.id,
         from: &item.from,
-        age: control.world.clock.now().since(listed.arrived),
+        age: Duration::from_secs(item.age_s),
         recipients: &recipients,
     };
     filter.matches(&subject).then(|| item.clone())
@@ -174,8 +175,11 @@ fn outline(control: &Control, listed: &Listed) -> Item {
     Item {
         id: listed.id.to_string(),
         from: String::new(),
-        arrived: text(listed.arrived),
-        age_s: control.world.clock.now().since(listed.arrived).as_secs(),
+        arrived: text(listed.id.time()),
+        age_s: control.world.clock.now().since(listed.id.time()).as_secs(),
+        release: None,
+        deliver_by: None,
+        priority: 0,
         expires: text(listed.expires),
         size: 0,
         peer: String::new(),
@@ -188,6 +192,11 @@ fn item(control: &Control, envelope: &Envelope, listed: &Listed) -> Item {
     let from = message.reverse_path.mailbox().map(ToString::to_string);
     let mut item = Item {
         from: from.unwrap_or_default(),
+        arrived: text(message.arrived),
+        age_s: control.world.clock.now().since(message.arrived).as_secs(),
+        release: message.release.map(text),
+        deliver_by: message.deliver_by.map(|by| text(by.at)),
+        priority: message.priority,
         size: message.content.size,
         peer: message.peer.to_string(),
         ..outline(control, listed)

@@ -12,14 +12,16 @@ use posthaste_message::fields;
 use posthaste_message::header::{Field, MAX_BLOCK, Scan};
 use posthaste_message::{address_list, date, message_id, received};
 use posthaste_queue::QueueId;
-use posthaste_queue::envelope::{ContentFacts, Envelope, Message};
+use posthaste_queue::envelope::{Envelope, Message};
 use posthaste_queue::spool::Prelude;
 use posthaste_smtp::address::{ForwardPath, Mailbox, ReversePath, Utf8};
+use posthaste_smtp::server::Rcpt;
 use posthaste_world::BoxStream;
 
 use super::wire::{self, Answer};
 use super::{Control, failed};
 use crate::lookup::{Final, Resolution};
+use crate::receive::content_facts;
 use crate::receive::recipients::{Recipients, TooMany};
 use crate::telemetry::{Event, clean};
 
@@ -78,15 +80,7 @@ async fn queue(
     let mut scan = Scan::new();
     scan.push(&content);
     let facts = scan.finish();
-    let mut message = Message::ours(
-        control.world.clock.now(),
-        ContentFacts {
-            size: facts.size,
-            eight_bit: facts.eight_bit(),
-            utf8_headers: facts.utf8_header,
-            longest_line: facts.longest_line,
-        },
-    );
+    let mut message = Message::ours(control.world.clock.now(), content_facts(&facts));
     let from = reverse_path.to_string();
     message.reverse_path = reverse_path;
     message.listener = "control".into();
@@ -161,7 +155,12 @@ fn resolve(control: &Control, text: &str, recipients: &mut Recipients) -> Result
         Resolution::Unknown => return Err(format!("{text}: no such mailbox here")),
         Resolution::Broken(why) => return Err(format!("{text}: its alias is broken: {why}")),
     };
-    let added = recipients.add(&path, finals);
+    let rcpt = Rcpt {
+        forward_path: path,
+        notify: None,
+        original_recipient: None,
+    };
+    let added = recipients.add(&rcpt, finals);
     added.map_err(|TooMany| format!("{text}: too many recipients for one message"))
 }
 

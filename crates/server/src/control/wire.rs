@@ -94,6 +94,15 @@ pub struct Item {
     pub arrived: String,
     /// Seconds since then.
     pub age_s: u64,
+    /// No attempt is made before this, as its sender asked; RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub release: Option<String>,
+    /// When its sender wants it delivered, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deliver_by: Option<String>,
+    /// −9 to 9; 0 is ordinary.
+    #[serde(default)]
+    pub priority: i8,
     /// When it is given up, RFC 3339.
     pub expires: String,
     /// Octets as received.

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use posthaste_smtp::client::{Closed, Event, RecipientOutcome, Session, Settings, Stage};
+use posthaste_smtp::client::{Closed, Event, Options, RecipientOutcome, Session, Settings, Stage};
 use posthaste_smtp::client::{Transaction, Unsuitable};
 use posthaste_smtp::extension::Extensions;
 use posthaste_smtp::reply::Reply;
 use posthaste_world::{BoxStream, Clock, Timer, World};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use super::TakenOver;
 use super::parcel::Parcel;
 use crate::route::NextHop;
 
@@ -147,6 +148,15 @@ impl Connection {
         &self.peer.name
     }
 
+    /// What of a sender's wishes the host takes over with a message.
+    #[must_use]
+    pub fn takes_over(&self) -> TakenOver {
+        TakenOver {
+            reports: self.peer.dsn,
+            deliver_by: false,
+        }
+    }
+
     /// Whether another message may be sent on it at `now` (elapsed time).
     #[must_use]
     pub fn is_reusable(&self, now: Duration) -> bool {
@@ -168,10 +178,10 @@ impl Connection {
     /// The host cannot take this message; nothing was sent, and the connection is as before.
     pub async fn transact(
         &mut self,
-        transaction: Transaction,
+        (transaction, options): (Transaction, Options),
         parcel: &mut Parcel<'_>,
     ) -> Result<Transacted, Unsuitable> {
-        self.session.begin(transaction)?;
+        self.session.begin_with(transaction, options)?;
         self.transactions += 1;
         let mut done = Transacted {
             outcomes: Vec::new(),

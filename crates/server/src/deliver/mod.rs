@@ -23,7 +23,7 @@ use crate::route::{Route, Transport};
 
 pub use connection::Connection;
 use local::Local;
-pub use outcome::{Attempted, Fate, Outcome};
+pub use outcome::{Attempted, Fate, Outcome, TakenOver};
 use parcel::Parcel;
 use smtp::Smtp;
 

@@ -45,6 +45,15 @@ impl Fate {
     }
 }
 
+/// What of a sender's wishes a host that took a message has taken over with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TakenOver {
+    /// It reports as asked by NOTIFY (RFC 3461 §5.2.2).
+    pub reports: bool,
+    /// It knows by when the message is to be delivered (RFC 2852).
+    pub deliver_by: bool,
+}
+
 /// What an attempt, its age or the operator made of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -58,6 +67,8 @@ pub struct Outcome {
     pub remote: bool,
     /// The host may have the message although it did not say so (RFC 1047).
     pub ambiguous: bool,
+    /// What the host has taken over, if it took the message.
+    pub taken_over: TakenOver,
 }
 
 /// What became of a piece of work.
@@ -100,6 +111,7 @@ impl Outcome {
             host: None,
             remote: false,
             ambiguous: false,
+            taken_over: TakenOver::default(),
         }
     }
 
@@ -112,6 +124,7 @@ impl Outcome {
             host: Some(host.into()),
             remote: true,
             ambiguous: false,
+            taken_over: TakenOver::default(),
         }
     }
 

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use posthaste_queue::envelope::Recipient;
 use posthaste_queue::schedule::Work;
 use posthaste_queue::spool::{Content, Stored};
-use posthaste_smtp::address::{ForwardPath, ReversePath};
-use posthaste_smtp::client::Transaction;
+use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
+use posthaste_smtp::client::{Options, RecipientOptions, Transaction};
+use posthaste_smtp::dsn::{EnvelopeId, OriginalRecipient};
 use posthaste_smtp::extension::BodyType;
 
 use super::Attempted;
@@ -105,6 +106,26 @@ impl<'a> Parcel<'a> {
             },
             // 8-bit header fields without the sender's SMTPUTF8 are passed on as they came.
             smtp_utf8: message.smtp_utf8 && message.content.utf8_headers,
+        }
+    }
+
+    /// What goes with that transaction where the host offers it: wishes for reports.
+    #[must_use]
+    pub fn options(&self, left: &[usize]) -> Options {
+        let message = &self.stored.envelope().message;
+        let wishes = |at: &usize| {
+            let (_, recipient) = self.recipients.get(*at)?;
+            let orcpt = recipient.orcpt.as_deref();
+            Some(RecipientOptions {
+                notify: recipient.notify,
+                original_recipient: orcpt.and_then(|o| OriginalRecipient::parse(o, Utf8::Allowed)),
+            })
+        };
+        Options {
+            ret: message.ret,
+            envelope_id: message.envid.as_deref().and_then(EnvelopeId::parse),
+            recipients: left.iter().filter_map(wishes).collect(),
+            chunk: None,
         }
     }
 

@@ -125,7 +125,9 @@ impl Progress {
         let left: Vec<usize> = self.left().collect();
         let kept = connection.is_used();
         let host = connection.hop().host.clone();
-        match connection.transact(parcel.transaction(&left), parcel).await {
+        let taken_over = connection.takes_over();
+        let transaction = (parcel.transaction(&left), parcel.options(&left));
+        match connection.transact(transaction, parcel).await {
             Err(Unsuitable::NotReady) => None,
             Err(unsuitable) => {
                 self.settle_left(&Outcome::local(unsuitable.reply()).at(&host));
@@ -137,6 +139,9 @@ impl Progress {
                 let is_421 = matches!(last, Some(RecipientOutcome::Deferred(r)) if r.code() == 421);
                 for (index, answer) in left.into_iter().zip(done.outcomes) {
                     self.take(index, answer, &host, (kept, why));
+                    if let Some(Some(outcome)) = self.outcomes.get_mut(index) {
+                        outcome.taken_over = taken_over;
+                    }
                 }
                 // A kept connection that ended before it took anything was no beginning.
                 self.begun |= !kept || done.lost.is_none() || done.content_begun;

@@ -15,7 +15,9 @@ pub mod visit;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use posthaste_message::header::Facts;
 use posthaste_queue::Queue;
+use posthaste_queue::envelope::ContentFacts;
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
 use posthaste_world::net::Endpoint;
@@ -58,6 +60,18 @@ pub struct Reception {
     pub queue: Arc<Queue>,
     /// Whether the server stops.
     pub shutdown: Shutdown,
+}
+
+/// What an envelope keeps of a message's scan. That it is no text is for the caller to say.
+#[must_use]
+pub fn content_facts(facts: &Facts) -> ContentFacts {
+    ContentFacts {
+        size: facts.size,
+        eight_bit: facts.eight_bit(),
+        utf8_headers: facts.utf8_header,
+        binary: false,
+        longest_line: facts.longest_line,
+    }
 }
 
 /// Serves one peer until its connection ends, and records how it went.

@@ -7,16 +7,16 @@
 
 use posthaste_message::header::{Facts, Scan};
 use posthaste_message::received;
-use posthaste_queue::envelope::{ContentFacts, Envelope, Message};
+use posthaste_queue::envelope::{Envelope, Message};
 use posthaste_queue::spool::{Draft, Prelude, WriteError};
 use posthaste_queue::{QueueId, Receipt};
 use posthaste_smtp::address::ForwardPath;
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{Mail, Rcpt};
 
-use super::Reception;
 use super::recipients::{Recipients, TooMany};
 use super::visit::Visit;
+use super::{Reception, content_facts};
 use crate::telemetry::Refused;
 
 /// Refused recipients that a record names; the rest of a flood adds nothing.
@@ -95,7 +95,7 @@ impl Transaction {
             .policy
             .recipient(visit.address, path, id)
             .and_then(|finals| {
-                received.recipients.add(path, finals).map_err(|TooMany| {
+                received.recipients.add(rcpt, finals).map_err(|TooMany| {
                     let text = format!("{path}: too many recipients for one message [{id}]");
                     Reply::new(452, (4, 5, 3), text)
                 })
@@ -172,16 +172,13 @@ impl Received {
 
     fn envelope(&mut self, arrived: posthaste_world::Timestamp, visit: &Visit) -> Envelope {
         let facts = self.scan.facts();
-        let content = ContentFacts {
-            size: facts.size,
-            eight_bit: facts.eight_bit(),
-            utf8_headers: facts.utf8_header,
-            longest_line: facts.longest_line,
-        };
-        let mut message = Message::ours(arrived, content);
+        let mut message = Message::ours(arrived, content_facts(facts));
         message.reverse_path = self.mail.reverse_path.clone();
+        message.envid = self.mail.envelope_id.as_ref().map(|id| id.as_str().into());
+        message.ret = self.mail.ret;
         message.body = self.mail.body;
         message.smtp_utf8 = self.mail.smtp_utf8;
+        message.tls_optional = facts.tls_not_required;
         message.listener = visit.service.name().into();
         message.peer = visit.peer_text.as_str().into();
         message.hello = visit.hello.as_str().into();

@@ -2,7 +2,11 @@
 //!
 //! * A failure is reported unless the sender asked for `NOTIFY=NEVER` or for other things only.
 //! * A delay is reported once, under the same rule (RFC 3461 §4.1).
-//! * A success is reported only when the sender asked.
+//! * A success is reported only when the sender asked, and by whoever it happens at: a host that
+//!   took the wish over reports it itself, of any other we report that it was `relayed`.
+//! * An alias that leads to several is reported as `expanded` when the sender asked for success,
+//!   with the first outcome of the first of them (RFC 3461 §5.2.7).
+//! * Who asked for delivery by a time also learns of hosts that do not know of it (RFC 2852).
 //! * Nothing is ever reported to the null reverse-path (RFC 5321 §4.5.5): the postmaster is told of
 //!   the failure instead, and nobody of the failure of that.
 //!
@@ -17,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_message::dsn::Kind;
-use posthaste_queue::envelope::{Envelope, Recipient};
+use posthaste_queue::envelope::{Envelope, Message, Notify, Recipient};
 use posthaste_queue::id::ReportKind;
 use posthaste_queue::spool::{NewMessage, Stored};
 use posthaste_smtp::address::{ForwardPath, ReversePath};
@@ -152,16 +156,28 @@ impl Owed<'_> {
 }
 
 /// What an outcome owes.
-fn kind_of(outcome: &Outcome, recipient: &Recipient) -> Option<Kind> {
+fn kind_of(outcome: &Outcome, recipient: &Recipient, message: &Message) -> Option<Kind> {
     let notify = recipient.notify;
     let success = notify.is_some_and(|n| n.success);
     match outcome.fate {
         Fate::Failed | Fate::Expired => notify.is_none_or(|n| n.failure).then_some(Kind::Failed),
         Fate::Delivered => success.then_some(Kind::Delivered),
-        Fate::Relayed => success.then_some(Kind::Relayed),
+        Fate::Relayed => {
+            let never = notify == Some(Notify::default());
+            let by = message.deliver_by.filter(|_| !never);
+            let traced = by.is_some_and(|by| by.trace || !outcome.taken_over.deliver_by);
+            (traced || success && !outcome.taken_over.reports).then_some(Kind::Relayed)
+        }
         Fate::Delayed => notify.is_none_or(|n| n.delay).then_some(Kind::Delayed),
         Fate::Deferred => None,
     }
+}
+
+/// Whether the expansion of an alias is to be reported now. The first outcome of a recipient, which
+/// counts as its first attempt, settles that too.
+fn tells_of_expansion(outcome: &Outcome, recipient: &Recipient) -> bool {
+    let first = recipient.progress.attempts == 0 && outcome.fate != Fate::Delayed;
+    recipient.expansion_owed && recipient.alias.is_some() && first
 }
 
 /// The reports that outcomes owe: one for each kind and each reverse-path.
@@ -173,21 +189,22 @@ fn owed<'a>(envelope: &'a Envelope, outcomes: &'a [(u32, Outcome)]) -> Vec<Owed<
         let Some(recipient) = envelope.recipients.get(at) else {
             continue;
         };
-        let Some(kind) = kind_of(outcome, recipient) else {
-            continue;
-        };
+        let expanded = tells_of_expansion(outcome, recipient).then_some(Kind::Expanded);
+        let own = kind_of(outcome, recipient, &envelope.message);
         let path = envelope.reverse_path_of(recipient);
-        if path.is_null() && (is_last || kind != Kind::Failed) {
-            continue;
+        for kind in own.into_iter().chain(expanded) {
+            if path.is_null() && (is_last || kind != Kind::Failed) {
+                continue;
+            }
+            let to = (!path.is_null()).then_some(path);
+            let group = groups.entry((number(kind), path));
+            let report = group.or_insert_with(|| Owed {
+                kind,
+                to,
+                recipients: Vec::new(),
+            });
+            report.recipients.push((*index, recipient, outcome));
         }
-        let to = (!path.is_null()).then_some(path);
-        let group = groups.entry((number(kind), path));
-        let report = group.or_insert_with(|| Owed {
-            kind,
-            to,
-            recipients: Vec::new(),
-        });
-        report.recipients.push((*index, recipient, outcome));
     }
     let split = |report: Owed<'a>| -> Vec<Owed<'a>> {
         let Owed {

@@ -16,6 +16,7 @@ use posthaste_world::Timestamp;
 
 use super::{DOUBLE_BOUNCE, Owed, Reports};
 use crate::deliver::{Fate, Outcome};
+use crate::receive::content_facts;
 
 /// Octets of a header block that a report returns.
 const HEADERS_MAX: u64 = dsn::MAX_WHOLE;
@@ -40,25 +41,13 @@ impl Reports {
             self.world.random.next_u64(),
             &self.hostname,
         );
-        let until = (stored.envelope().message.arrived + self.expire_after).as_secs();
+        let until = (stored.envelope().message.begins() + self.expire_after).as_secs();
         let texts: Vec<Texts> = owed
             .recipients
             .iter()
-            .map(|(_, r, o)| Texts::of(r, o))
+            .map(|(_, r, o)| Texts::of(owed.kind, r, o))
             .collect();
-        let told: Vec<dsn::Recipient<'_>> = owed
-            .recipients
-            .iter()
-            .zip(&texts)
-            .map(|((_, recipient, outcome), texts)| dsn::Recipient {
-                original: recipient.orcpt.as_deref(),
-                address: &texts.address,
-                status: status(owed.kind, &outcome.reply),
-                reason: Some(texts.reason()),
-                last_attempt_s: last_attempt(recipient, outcome, now),
-                retry_until_s: (owed.kind == Kind::Delayed).then_some(until),
-            })
-            .collect();
+        let told = told(owed, &texts, now, until);
         let message = &stored.envelope().message;
         let rendered = dsn::Report {
             kind: owed.kind,
@@ -73,7 +62,9 @@ impl Reports {
             original: original.as_original(),
         }
         .render();
+        let require_tls = message.require_tls;
         let mut message = Message::ours(now, facts(&rendered.message));
+        message.require_tls = require_tls;
         message.smtp_utf8 = rendered.utf8_header;
         message.body = match rendered.eight_bit {
             true => BodyType::EightBitMime,
@@ -94,6 +85,33 @@ impl Reports {
     }
 }
 
+/// What the report says of each recipient.
+fn told<'a>(
+    owed: &'a Owed<'_>,
+    texts: &'a [Texts],
+    now: Timestamp,
+    until: u64,
+) -> Vec<dsn::Recipient<'a>> {
+    // The alias that was expanded has no attempt and no reply of its own.
+    let expanded = owed.kind == Kind::Expanded;
+    let one = |(recipient, outcome): (&'a Recipient, &'a Outcome), texts: &'a Texts| {
+        let last_attempt_s = last_attempt(recipient, outcome, now);
+        dsn::Recipient {
+            original: recipient.orcpt.as_deref(),
+            address: &texts.address,
+            status: status(owed.kind, &outcome.reply),
+            reason: (!expanded).then(|| texts.reason()),
+            last_attempt_s: last_attempt_s.filter(|_| !expanded),
+            retry_until_s: (owed.kind == Kind::Delayed).then_some(until),
+        }
+    };
+    let recipients = owed.recipients.iter().map(|(_, r, o)| (*r, *o));
+    recipients
+        .zip(texts)
+        .map(|(about, texts)| one(about, texts))
+        .collect()
+}
+
 /// When the recipient was tried last, in seconds since 1970: just now, unless its age is the
 /// matter.
 fn last_attempt(recipient: &Recipient, outcome: &Outcome, now: Timestamp) -> Option<u64> {
@@ -112,7 +130,10 @@ enum Returned {
 impl Returned {
     /// A message that cannot be read is reported on without it: the report matters more.
     async fn read(stored: &Stored, kind: Kind) -> Returned {
-        let ret = match stored.envelope().message.ret {
+        let message = &stored.envelope().message;
+        let ret = match message.ret {
+            // RFC 8689 §5: what must be protected on its way does not come back whole.
+            _ if message.require_tls => Return::Headers,
             None => Return::Unset,
             Some(Ret::Full) => Return::Full,
             Some(Ret::Headers) => Return::Headers,
@@ -165,8 +186,11 @@ struct Texts {
 }
 
 impl Texts {
-    fn of(recipient: &Recipient, outcome: &Outcome) -> Texts {
-        let address = recipient.address.to_string();
+    fn of(kind: Kind, recipient: &Recipient, outcome: &Outcome) -> Texts {
+        let address = match (kind, &recipient.alias) {
+            (Kind::Expanded, Some(alias)) => alias.to_string(),
+            _ => recipient.address.to_string(),
+        };
         // What a host said last explains an expiry better than our own finding that time is up.
         let said = recipient
             .progress
@@ -204,7 +228,12 @@ fn status(kind: Kind, reply: &Reply) -> EnhancedCode {
         Kind::Delayed => 4,
         Kind::Delivered | Kind::Relayed | Kind::Expanded => 2,
     };
-    let (subject, detail) = reply.enhanced().map_or((0, 0), |e| (e.subject, e.detail));
+    let (subject, detail) = match (kind, reply.enhanced()) {
+        // The reply is about one of those behind the address, which is valid.
+        (Kind::Expanded, _) => (1, 5),
+        (_, Some(e)) => (e.subject, e.detail),
+        (_, None) => (0, 0),
+    };
     EnhancedCode {
         class,
         subject,
@@ -215,11 +244,5 @@ fn status(kind: Kind, reply: &Reply) -> EnhancedCode {
 fn facts(message: &[u8]) -> ContentFacts {
     let mut scan = Scan::new();
     scan.push(message);
-    let facts = scan.finish();
-    ContentFacts {
-        size: facts.size,
-        eight_bit: facts.eight_bit(),
-        utf8_headers: facts.utf8_header,
-        longest_line: facts.longest_line,
-    }
+    content_facts(&scan.finish())
 }

@@ -1,10 +1,10 @@
 //! Who is told what: a table of outcomes and the reports they owe, and what stands in them.
 
 use crate::doors::{Hosts, Node, mailbox};
-use posthaste::deliver::{Fate, Outcome};
+use posthaste::deliver::{Fate, Outcome, TakenOver};
 use posthaste::report::RECIPIENTS_PER_REPORT;
 use posthaste_queue::QueueId;
-use posthaste_queue::envelope::{LastReply, Notify, Recipient};
+use posthaste_queue::envelope::{ByMode, DeliverBy, LastReply, Notify, Recipient, Ret};
 use posthaste_queue::id::ReportKind;
 use posthaste_queue::spool::{Body, NewMessage, Stored};
 use posthaste_smtp::address::ReversePath;
@@ -345,4 +345,144 @@ async fn many_recipients_get_several_reports_with_ids_of_their_own() {
         again.iter().all(|r| ids.contains(&r.envelope.id)),
         "made once, however often"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_reports_itself_leaves_nothing_to_report() {
+    let mut node = node();
+    let recipient = Recipient {
+        notify: wish(true, true, true),
+        ..Recipient::new(mailbox("x@d.test"))
+    };
+    let stored = node.keep_for("s@sender.test", vec![recipient], MESSAGE);
+    let relayed = Outcome {
+        taken_over: TakenOver {
+            reports: true,
+            deliver_by: false,
+        },
+        ..outcome(Fate::Relayed)
+    };
+    assert_eq!(due(&node, &stored, &[(0, relayed)]).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expansion_is_reported_once_and_under_the_name_of_the_alias() {
+    let mut node = node();
+    let behind = |n: u32| Recipient {
+        notify: wish(false, true, false),
+        orcpt: Some("rfc822;team@ours.test".into()),
+        alias: Some(mailbox("team@ours.test")),
+        expansion_owed: n == 0,
+        ..Recipient::new(mailbox(&format!("m{n}@d.test")))
+    };
+    let members = vec![behind(0), behind(1)];
+    let stored = node.keep_for("s@sender.test", members.clone(), MESSAGE);
+    let expanded = ("expanded".to_owned(), "s@sender.test".to_owned());
+    let failed = ("failed".to_owned(), "s@sender.test".to_owned());
+    let of = |index, fate| [(index, outcome(fate))];
+    assert_eq!(due(&node, &stored, &of(1, Fate::Relayed)).await, []);
+    // Whatever becomes of its first attempt: the alias was expanded.
+    for fate in [Fate::Deferred, Fate::Relayed, Fate::Delivered] {
+        let seen = due(&node, &stored, &of(0, fate)).await;
+        assert_eq!(seen, std::slice::from_ref(&expanded), "{fate:?}");
+    }
+    for fate in [Fate::Failed, Fate::Expired] {
+        let seen = due(&node, &stored, &of(0, fate)).await;
+        assert_eq!(seen, [failed.clone(), expanded.clone()], "{fate:?}");
+    }
+    let reports = node.reports.due(&stored, &of(0, Fate::Deferred)).await;
+    let text = text(&reports[0]);
+    for part in [
+        "Original-Recipient: rfc822; team@ours.test",
+        "Final-Recipient: rfc822; team@ours.test",
+        "Action: expanded",
+        "Status: 2.1.5",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("m0@d.test") && !text.contains("Diagnostic-Code"));
+
+    let mut later = members;
+    later[0].progress.attempts = 1;
+    let stored = node.keep_for("s@sender.test", later, MESSAGE);
+    assert_eq!(due(&node, &stored, &of(0, Fate::Relayed)).await, []);
+    assert_eq!(due(&node, &stored, &of(0, Fate::Failed)).await, [failed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_delivery_by_a_time_hears_of_hosts_that_do_not_know_of_it() {
+    let never = wish(false, false, false);
+    for (trace, taken_over, notify, told) in [
+        (false, false, None, true),
+        (false, true, None, false),
+        (true, true, None, true),
+        (true, false, never, false),
+        (false, false, wish(false, true, false), true),
+    ] {
+        let mut node = node();
+        let recipient = Recipient {
+            notify,
+            ..Recipient::new(mailbox("x@d.test"))
+        };
+        let at = node.world.clock.now();
+        let stored = node.keep_as("s@sender.test", vec![recipient], MESSAGE, |message| {
+            message.deliver_by = Some(DeliverBy {
+                at,
+                mode: ByMode::Notify,
+                trace,
+            });
+        });
+        let relayed = Outcome {
+            taken_over: TakenOver {
+                reports: true,
+                deliver_by: taken_over,
+            },
+            ..outcome(Fate::Relayed)
+        };
+        let seen = due(&node, &stored, &[(0, relayed)]).await;
+        assert_eq!(seen.len(), usize::from(told), "{trace} {taken_over}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_must_be_protected_does_not_come_back_whole_nor_unprotected() {
+    let mut node = node();
+    let recipients = vec![Recipient::new(mailbox("x@d.test"))];
+    let stored = node.keep_as("s@sender.test", recipients, MESSAGE, |message| {
+        message.require_tls = true;
+        message.ret = Some(Ret::Full);
+    });
+    let reports = node
+        .reports
+        .due(&stored, &[(0, outcome(Fate::Failed))])
+        .await;
+    assert!(reports[0].envelope.message.require_tls);
+    let text = text(&reports[0]);
+    assert!(text.contains("Subject: the subject") && !text.contains("the body"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_about_utf8_says_so() {
+    let mut node = node();
+    let message = "Subject: grüße\r\n\r\nbody\r\n".as_bytes();
+    let recipient = Recipient {
+        orcpt: Some("utf-8;\\x{FC}@d.test".into()),
+        ..Recipient::new(mailbox("ü@d.test"))
+    };
+    let stored = node.keep_for("ß@sender.test", vec![recipient], message);
+    let reports = node
+        .reports
+        .due(&stored, &[(0, outcome(Fate::Failed))])
+        .await;
+    let envelope = &reports[0].envelope;
+    assert!(envelope.message.smtp_utf8 && envelope.message.content.utf8_headers);
+    let text = text(&reports[0]);
+    for part in [
+        "To: <ß@sender.test>",
+        "Original-Recipient: utf-8; \\x{FC}@d.test",
+        "Final-Recipient: utf-8; \\x{FC}@d.test",
+        "Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: grüße",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
 }

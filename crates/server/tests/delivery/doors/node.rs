@@ -10,12 +10,13 @@ use posthaste::deliver::local::Local;
 use posthaste::deliver::smtp::Smtp;
 use posthaste::deliver::{Attempted, Connection, Delivery, attempt};
 use posthaste::lookup::Directory;
+use posthaste::receive::content_facts;
 use posthaste::report::Reports;
 use posthaste::route::mx::{Mx, Ourselves};
 use posthaste::route::{Route, SMTP_PORT};
 use posthaste_message::header::Scan;
 use posthaste_queue::QueueId;
-use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Recipient};
+use posthaste_queue::envelope::{Envelope, Message, Recipient};
 use posthaste_queue::schedule::{Purpose, Work};
 use posthaste_queue::spool::{Body, Change, NewMessage, Prelude, Settings, Store, Stored};
 use posthaste_smtp::address::{Mailbox, ReversePath, Utf8};
@@ -126,20 +127,26 @@ impl Node {
 
     /// Keeps a message for recipients with wishes or history.
     pub fn keep_for(&mut self, from: &str, to: Vec<Recipient>, message: &[u8]) -> Stored {
+        self.keep_as(from, to, message, |_| {})
+    }
+
+    /// The same, with what all recipients share.
+    pub fn keep_as(
+        &mut self,
+        from: &str,
+        to: Vec<Recipient>,
+        message: &[u8],
+        share: impl FnOnce(&mut Message),
+    ) -> Stored {
         let mut scan = Scan::new();
         scan.push(message);
         let facts = scan.finish();
         let now = self.world.clock.now();
-        let facts = ContentFacts {
-            size: facts.size,
-            eight_bit: facts.eight_bit(),
-            utf8_headers: facts.utf8_header,
-            longest_line: facts.longest_line,
-        };
-        let mut shared = Message::ours(now, facts);
+        let mut shared = Message::ours(now, content_facts(&facts));
         if !from.is_empty() {
             shared.reverse_path = ReversePath::Mailbox(mailbox(from));
         }
+        share(&mut shared);
         let id = QueueId::new(now, &*self.world.random);
         let envelope = Envelope {
             id,
