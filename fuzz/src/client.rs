@@ -2,7 +2,7 @@
 
 use posthaste_smtp::Dialect;
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
-use posthaste_smtp::client::{Event, RecipientOutcome, Session, Settings, Transaction};
+use posthaste_smtp::client::{Event, RecipientOutcome, Session, Settings, Tls, Transaction};
 use posthaste_smtp::extension::BodyType;
 
 use crate::choices::{Choices, seeds};
@@ -10,6 +10,8 @@ use crate::server::assert_whole_lines;
 
 const CONTENT: &[u8] = b"Subject: x\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n";
 const TRANSACTIONS: usize = 3;
+/// Challenges that are answered; the next is cancelled.
+const CHALLENGES: usize = 3;
 
 /// What a dialogue came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,7 @@ struct Transcript {
     output: Vec<u8>,
     begun: Vec<usize>,
     finished: usize,
+    challenges: usize,
 }
 
 /// How a line is cut never changes anything; each transaction that was begun ends exactly once,
@@ -72,9 +75,12 @@ fn run(flags: u8, wire: &[u8], mut cuts: Cuts) -> Transcript {
         Dialect::Lmtp
     };
     let mut session = Session::new(Settings {
-        hello_name: "mx.example.org".into(),
-        dialect,
+        tls: [Tls::Never, Tls::IfOffered, Tls::Required, Tls::Required][usize::from(flags >> 6)],
+        ..Settings::new("mx.example.org", dialect)
     });
+    if flags & 32 > 0 {
+        session.tls_started();
+    }
     let mut transcript = Transcript::default();
     let (mut rest, mut told_closed) = (wire, false);
     for _ in 0..1_000 + 16 * wire.len() {
@@ -87,7 +93,7 @@ fn run(flags: u8, wire: &[u8], mut cuts: Cuts) -> Transcript {
                 transcript.output.extend_from_slice(session.output());
                 return transcript;
             }
-            react(&mut session, &event, &mut transcript);
+            react(&mut session, &event, flags, &mut transcript);
             drive(&mut session, flags, &mut transcript);
             continue;
         }
@@ -111,8 +117,24 @@ fn run(flags: u8, wire: &[u8], mut cuts: Cuts) -> Transcript {
     panic!("the dialogue does not end: {transcript:?}");
 }
 
-fn react(session: &mut Session, event: &Event, transcript: &mut Transcript) {
+fn react(session: &mut Session, event: &Event, flags: u8, transcript: &mut Transcript) {
     match event {
+        Event::StartTls => session.tls_started(),
+        Event::Ready(extensions) if flags & 16 > 0 => {
+            if let Some(mechanism) = extensions.auth.first() {
+                let again = session.is_authenticated();
+                let initial = (flags & 8 > 0).then_some(&CONTENT[..usize::from(flags & 7)]);
+                assert_eq!(session.begin_auth(mechanism, initial).is_err(), again);
+            }
+        }
+        Event::Challenge(octets) => {
+            transcript.challenges += 1;
+            match transcript.challenges <= CHALLENGES {
+                true => session.respond(octets),
+                false => session.cancel_auth(),
+            }
+        }
+        Event::AuthDone(reply) => assert_eq!(reply.is_positive(), session.is_authenticated()),
         Event::SendBody => {
             session.body(CONTENT);
             session.end_body();

@@ -41,10 +41,10 @@ pub fn dialogue(octets: &[u8]) {
         choices.below(usize::from(cut) * 64)
     };
     let mut pair = Pair {
-        client: client::Session::new(client::Settings {
-            hello_name: "c.example".into(),
-            dialect: posthaste_smtp::Dialect::Smtp,
-        }),
+        client: client::Session::new(client::Settings::new(
+            "c.example",
+            posthaste_smtp::Dialect::Smtp,
+        )),
         server: server::Session::new(server::Settings {
             extensions: Offered {
                 pipelining: seed & 1 == 0,

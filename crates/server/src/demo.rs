@@ -101,11 +101,7 @@ async fn send(world: &World) -> Result<String, Fault> {
 }
 
 async fn converse(mut stream: BoxStream) -> io::Result<String> {
-    let settings = Settings {
-        hello_name: "client.demo.example".into(),
-        dialect: Dialect::Smtp,
-    };
-    let mut session = Session::new(settings);
+    let mut session = Session::new(Settings::new("client.demo.example", Dialect::Smtp));
     let mut reply = String::new();
     loop {
         while session.wants_input() {
@@ -136,7 +132,7 @@ async fn converse(mut stream: BoxStream) -> io::Result<String> {
             }
             Some(Event::Closed(_)) => return Ok(reply),
             Some(Event::Refused(_, reply)) => return Err(io::Error::other(reply.to_string())),
-            Some(Event::ResetDone(_)) | None => {}
+            Some(_) | None => {}
         }
     }
 }

@@ -10,24 +10,29 @@
 //! - `Accepted` is said only for a 2yz that came after the final dot was wholly written.
 //! - No bare CR, bare LF or NUL is ever sent, and only `end_body` writes CRLF.CRLF.
 //! - Input is never thrown away because of an error (RFC 2920 §3.1).
+//! - Nothing that came in clear is believed in TLS: octets behind the reply to STARTTLS end the
+//!   dialogue, and what the peer offered is forgotten (RFC 3207 §4.2).
 //!
-//! Not here: which peer to talk to, retrying, STARTTLS, AUTH, waiting.
+//! Not here: which peer to talk to, retrying, the TLS handshake and what a certificate is worth,
+//! the mechanisms of AUTH, waiting.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::Dialect;
-use crate::address::{ForwardPath, ReversePath};
 use crate::buffer::{Input, Output};
-use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use crate::extension::{BodyType, Extensions};
+use crate::extension::Extensions;
 use crate::limits;
 use crate::reply::{PartialReply, Reply, push_display};
 
+mod auth;
 mod exchange;
 mod replies;
+mod transaction;
 
+use auth::Auth;
 use exchange::{Exchange, Said};
+pub use transaction::{Options, RecipientOptions, Transaction, Unsuitable};
 
 /// How a session behaves.
 #[derive(Debug, Clone)]
@@ -36,93 +41,44 @@ pub struct Settings {
     pub hello_name: Box<str>,
     /// SMTP or LMTP.
     pub dialect: Dialect,
+    /// Whether to say STARTTLS.
+    pub tls: Tls,
 }
 
-/// One message for one or more recipients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transaction {
-    /// MAIL FROM.
-    pub reverse_path: ReversePath,
-    /// RCPT TO, at least one, in this order.
-    pub recipients: Vec<ForwardPath>,
-    /// Octets of the message with CRLF line ends, before dot-stuffing (RFC 1870 §4).
-    pub size: Option<u64>,
-    /// Whether the content has octets above 127.
-    pub body: BodyType,
-    /// Whether the content's headers need SMTPUTF8 (addresses are looked at by the session).
-    pub smtp_utf8: bool,
-}
-
-/// What a transaction has besides, for peers that offer it. Passed on as it is to a peer that
-/// offers DSN and left out for others: [`Extensions::dsn`] in [`Event::Ready`] tells the driver,
-/// which then owes a `relayed` report where success was asked for (RFC 3461 §5.2.2).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {
-    /// `RET=` (RFC 3461 §4.3).
-    pub ret: Option<Ret>,
-    /// `ENVID=` (RFC 3461 §4.4).
-    pub envelope_id: Option<EnvelopeId>,
-    /// For the recipients in their order; those beyond its end have none.
-    pub recipients: Vec<RecipientOptions>,
-    /// Send the content with BDAT where CHUNKING is offered (RFC 3030): its exact octets, as they
-    /// will be given to [`Session::body`]. `SendBody` then comes once RCPT is answered.
-    pub chunk: Option<u64>,
-}
-
-/// What a recipient has besides.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RecipientOptions {
-    /// `NOTIFY=` (RFC 3461 §4.1).
-    pub notify: Option<Notify>,
-    /// `ORCPT=` (RFC 3461 §4.2).
-    pub original_recipient: Option<OriginalRecipient>,
-}
-
-/// Why a transaction cannot be begun; nothing of it was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unsuitable {
-    /// 8-bit content, and the peer does not offer 8BITMIME (RFC 6152 §3): 5.6.3.
-    NeedsEightBitMime,
-    /// UTF-8 addresses or headers, and the peer does not offer SMTPUTF8 (RFC 6531 §3.6): 5.6.7.
-    NeedsSmtpUtf8,
-    /// Larger than the peer's SIZE (RFC 1870 §5): 5.3.4.
-    TooLarge {
-        /// The peer's limit, octets.
-        limit: u64,
-    },
-    /// The session cannot begin one now: not ready, a body is being sent, or closed. A driver
-    /// that asks [`Session::can_begin`] first never sees it.
-    NotReady,
-}
-
-impl Unsuitable {
-    /// The failure as a reply, for the recipient's report.
+impl Settings {
+    /// A dialogue in clear, or in TLS from its first octet.
     #[must_use]
-    pub fn reply(&self) -> Reply {
-        match self {
-            Unsuitable::NeedsEightBitMime => Reply::new(
-                554,
-                (5, 6, 3),
-                "8-bit message, and the next hop lacks 8BITMIME",
-            ),
-            Unsuitable::NeedsSmtpUtf8 => Reply::new(
-                553,
-                (5, 6, 7),
-                "Non-ASCII addresses, and the next hop lacks SMTPUTF8",
-            ),
-            Unsuitable::TooLarge { limit } => {
-                let text = format!("Message is larger than the next hop's limit of {limit} octets");
-                Reply::new(552, (5, 3, 4), text)
-            }
-            Unsuitable::NotReady => Reply::local_error(),
+    pub fn new(hello_name: &str, dialect: Dialect) -> Settings {
+        Settings {
+            hello_name: hello_name.into(),
+            dialect,
+            tls: Tls::Never,
         }
     }
+}
+
+/// Whether a session says STARTTLS (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Never.
+    Never,
+    /// When the peer offers it; without, the dialogue goes on in clear.
+    IfOffered,
+    /// Without it there is no dialogue.
+    Required,
 }
 
 /// What the session tells its driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// EHLO (or HELO) was accepted: begin a transaction.
+    /// The reply to STARTTLS has come: write `output` away, do the handshake on the same
+    /// connection, then call [`Session::tls_started`]. When it fails, close.
+    StartTls,
+    /// There is no TLS to be had, though [`Settings::tls`] asked for it: the reply to STARTTLS, or
+    /// none when it is not offered and was required. Where it was required, the session says QUIT
+    /// and then closes; else `Ready` follows.
+    NoTls(Option<Reply>),
+    /// EHLO (or HELO) was accepted: begin a transaction, or AUTH.
     Ready(Extensions),
     /// The greeting or hello was refused; the session says QUIT by itself and then closes.
     Refused(Stage, Reply),
@@ -134,6 +90,11 @@ pub enum Event {
     Finished(Vec<RecipientOutcome>),
     /// Answer to [`Session::reset`].
     ResetDone(Reply),
+    /// A challenge of the AUTH exchange, decoded: answer with [`Session::respond`] or
+    /// [`Session::cancel_auth`].
+    Challenge(Vec<u8>),
+    /// The end of the AUTH exchange. After a 2yz, `Ready` follows.
+    AuthDone(Reply),
     /// The last: send what `output` still holds, then close.
     Closed(Closed),
 }
@@ -194,6 +155,8 @@ pub enum Malformed {
     TooLong,
     /// A reply when none was owed.
     Unexpected,
+    /// Octets between the reply to STARTTLS and the handshake: somebody in between wrote them.
+    Injected,
 }
 
 /// What the next reply will answer.
@@ -205,6 +168,12 @@ pub enum Expect {
     Ehlo,
     /// HELO.
     Helo,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH, or a line of its exchange.
+    Auth,
+    /// EHLO or LHLO after AUTH.
+    EhloAgain,
     /// MAIL FROM.
     Mail,
     /// RCPT TO, by index in the transaction.
@@ -224,10 +193,14 @@ pub enum Expect {
 /// What the session as a whole is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Greeting and hello.
+    /// Greeting, hello and STARTTLS.
     Opening,
+    /// The driver does the TLS handshake.
+    Handshake,
     /// Transactions may be begun.
     Ready,
+    /// In the exchange of AUTH.
+    Authenticating,
     /// QUIT is said or to be said.
     Quitting,
     /// Over.
@@ -244,6 +217,10 @@ pub struct Session {
     output: Output,
     state: State,
     extensions: Extensions,
+    /// In TLS.
+    secure: bool,
+    auth: Auth,
+    authenticated: bool,
     expected: VecDeque<Expect>,
     partial: PartialReply,
     events: VecDeque<Event>,
@@ -266,6 +243,9 @@ impl Session {
             output: Output::default(),
             state: State::Opening,
             extensions: Extensions::default(),
+            secure: false,
+            auth: Auth::default(),
+            authenticated: false,
             expected: VecDeque::from([Expect::Greeting]),
             partial: PartialReply::default(),
             events: VecDeque::new(),
@@ -292,10 +272,10 @@ impl Session {
     }
 
     /// Whether there is no event until more octets come from the peer (it may still want
-    /// `begin`, `body` or `quit` from the driver).
+    /// `begin`, `body` or `quit` from the driver). Not during the TLS handshake.
     pub fn wants_input(&mut self) -> bool {
         self.advance();
-        self.events.is_empty() && self.state != State::Closed
+        self.events.is_empty() && !matches!(self.state, State::Handshake | State::Closed)
     }
 
     /// The next event, if there is one now.
@@ -303,6 +283,25 @@ impl Session {
     pub fn next(&mut self) -> Option<Event> {
         self.advance();
         self.events.pop_front()
+    }
+
+    /// The driver has done the TLS handshake: after [`Event::StartTls`], and before the first octet
+    /// where TLS comes first (RFC 8314 §3.3). The session forgets what it learned in clear and says
+    /// EHLO again (RFC 3207 §4.2).
+    pub fn tls_started(&mut self) {
+        // Octets that came before it are looked at, and are the end of the dialogue.
+        let untouched = self.input.octets().is_empty() && !self.peer_closed;
+        match self.state {
+            State::Handshake if untouched => {
+                self.secure = true;
+                self.state = State::Opening;
+                self.say_ehlo(Expect::Ehlo);
+            }
+            State::Opening if untouched && self.expected.front() == Some(&Expect::Greeting) => {
+                self.secure = true;
+            }
+            _ => {}
+        }
     }
 
     /// Whether [`begin`](Self::begin) is allowed now: after `Ready`, when no transaction is open
@@ -336,20 +335,14 @@ impl Session {
         if !self.can_begin() || transaction.recipients.is_empty() {
             return Err(Unsuitable::NotReady);
         }
-        if transaction.body == BodyType::EightBitMime && !self.extensions.eight_bit_mime {
-            return Err(Unsuitable::NeedsEightBitMime);
-        }
-        if transaction.needs_utf8() && !self.extensions.smtp_utf8 {
-            return Err(Unsuitable::NeedsSmtpUtf8);
-        }
-        if let (Some(Some(limit)), Some(size)) = (self.extensions.size, transaction.size)
-            && size > limit
-        {
-            return Err(Unsuitable::TooLarge { limit });
-        }
+        transaction.suits(&self.extensions)?;
         let reset_first = std::mem::take(&mut self.unreset);
-        self.exchanges
-            .push_back(Exchange::new(transaction, options, reset_first));
+        self.exchanges.push_back(Exchange::new(
+            transaction,
+            options,
+            reset_first,
+            self.authenticated,
+        ));
         self.pump();
         Ok(())
     }
@@ -421,7 +414,10 @@ impl Session {
     #[must_use]
     pub fn patience(&self) -> Duration {
         match self.expected.front() {
-            Some(Expect::Greeting | Expect::Ehlo | Expect::Helo) => limits::GREETING_PATIENCE,
+            Some(Expect::Greeting | Expect::Ehlo | Expect::Helo | Expect::EhloAgain) => {
+                limits::GREETING_PATIENCE
+            }
+            Some(Expect::StartTls | Expect::Auth) => limits::AUTH_PATIENCE,
             Some(Expect::Mail) => limits::MAIL_PATIENCE,
             Some(Expect::Rcpt(_)) => limits::RCPT_PATIENCE,
             Some(Expect::Data) => limits::DATA_PATIENCE,
@@ -441,6 +437,15 @@ impl Session {
     fn say(&mut self, command: &str, expect: Expect) {
         push_display(self.output.append(), format_args!("{command}\r\n"));
         self.expected.push_back(expect);
+    }
+
+    /// Says EHLO, or LHLO in that dialect.
+    fn say_ehlo(&mut self, expect: Expect) {
+        let verb = match self.settings.dialect {
+            Dialect::Smtp => "EHLO",
+            Dialect::Lmtp => "LHLO",
+        };
+        self.say_hello(verb, expect);
     }
 
     /// Says EHLO, HELO or LHLO; a name from a careless configuration cannot break the line.
@@ -468,18 +473,5 @@ impl Session {
                 Some(Said::Chunk) => return self.events.push_back(Event::SendBody),
             }
         }
-    }
-}
-
-impl Transaction {
-    /// Whether an address or the content asks for SMTPUTF8 (RFC 6531 §3.4).
-    fn needs_utf8(&self) -> bool {
-        let mut mailboxes = self.recipients.iter().map(ForwardPath::mailbox);
-        self.smtp_utf8
-            || self
-                .reverse_path
-                .mailbox()
-                .is_some_and(|mailbox| mailbox.needs_utf8())
-            || mailboxes.any(|mailbox| mailbox.is_some_and(|mailbox| mailbox.needs_utf8()))
     }
 }

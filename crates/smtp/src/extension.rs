@@ -77,6 +77,10 @@ pub struct Extensions {
     pub dsn: bool,
     /// CHUNKING (RFC 3030).
     pub chunking: bool,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// The mechanisms of AUTH (RFC 4954 §3), as the peer writes them; none when it lacks AUTH.
+    pub auth: Vec<Box<str>>,
 }
 
 impl Extensions {
@@ -91,7 +95,7 @@ impl Extensions {
         for line in reply.lines().skip(1) {
             let mut words = line.split_ascii_whitespace();
             if let Some(keyword) = words.next() {
-                extensions.learn(keyword, words.next());
+                extensions.learn(keyword, words);
             }
         }
         extensions
@@ -108,25 +112,35 @@ impl Extensions {
         }
     }
 
-    fn learn(&mut self, keyword: &str, parameter: Option<&str>) {
-        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
-        if is("PIPELINING") {
-            self.pipelining = true;
-        } else if is("SIZE") {
-            let limit = parameter.and_then(SizeValue::parse).map(SizeValue::octets);
-            self.size = Some(limit.filter(|limit| *limit > 0));
-        } else if is("8BITMIME") {
-            self.eight_bit_mime = true;
-        } else if is("ENHANCEDSTATUSCODES") {
-            self.enhanced_status_codes = true;
-        } else if is("SMTPUTF8") {
-            self.smtp_utf8 = true;
-        } else if is("DSN") {
-            self.dsn = true;
-        } else if is("CHUNKING") {
-            self.chunking = true;
+    fn learn<'a>(&mut self, keyword: &str, mut parameters: impl Iterator<Item = &'a str>) {
+        match keyword.to_ascii_uppercase().as_str() {
+            "PIPELINING" => self.pipelining = true,
+            "SIZE" => {
+                let limit = parameters.next().and_then(SizeValue::parse);
+                let limit = limit.map(SizeValue::octets);
+                self.size = Some(limit.filter(|limit| *limit > 0));
+            }
+            "8BITMIME" => self.eight_bit_mime = true,
+            "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
+            "SMTPUTF8" => self.smtp_utf8 = true,
+            "DSN" => self.dsn = true,
+            "CHUNKING" => self.chunking = true,
+            "STARTTLS" => self.starttls = true,
+            "AUTH" => {
+                self.auth = parameters
+                    .filter(|name| is_mechanism(name))
+                    .map(Box::from)
+                    .collect()
+            }
+            _ => {}
         }
     }
+}
+
+/// Whether it is the name of a SASL mechanism (RFC 4422 §3.1), in any case.
+fn is_mechanism(name: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+    (1..=20).contains(&name.len()) && name.bytes().all(fits)
 }
 
 #[cfg(test)]
@@ -150,6 +164,16 @@ mod tests {
                 ..Extensions::default()
             }
         );
+    }
+
+    #[test]
+    fn only_names_of_mechanisms_are_taken_from_auth() {
+        let reply = Reply::plain(
+            250,
+            "x\nauth PLAIN scram-sha-256-plus A,B x123456789012345678901",
+        );
+        let names: Vec<Box<str>> = vec!["PLAIN".into(), "scram-sha-256-plus".into()];
+        assert_eq!(Extensions::from_ehlo(&reply).auth, names);
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub const PATH: usize = 256;
 /// our buffer, and a longer line harms nobody.
 pub const COMMAND_LINE: usize = 512 + 26 + 17 + 10 + 500 + 7 + ORIGINAL_RECIPIENT + 29;
 
-/// A line of an AUTH exchange with its CRLF, the command itself included (RFC 4954 §4).
+/// A line of an AUTH exchange with its CRLF, in both directions, the command itself included
+/// (RFC 4954 §4).
 pub const AUTH_LINE: usize = 12_288;
 
 /// The value of `AUTH=` on MAIL (RFC 4954 §3 lets the line grow by as much).
@@ -80,6 +81,9 @@ pub const SERVER_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// A client waits so long for the greeting (RFC 5321 §4.5.3.2.1), and for the reply to EHLO.
 pub const GREETING_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// A client waits so long for the reply to STARTTLS, and to each line of AUTH; no RFC has a value.
+pub const AUTH_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// A client waits so long for the reply to MAIL (RFC 5321 §4.5.3.2.2).
 pub const MAIL_PATIENCE: Duration = Duration::from_secs(5 * 60);

@@ -43,6 +43,9 @@ enum Turn {
     TlsStarted,
 }
 
+/// What a client's driver says in AUTH: mechanism, initial response, responses.
+type Login = (String, Option<Vec<u8>>, VecDeque<Vec<u8>>);
+
 /// A dialogue file.
 #[derive(Debug)]
 struct Script {
@@ -60,6 +63,10 @@ struct Script {
     transactions: VecDeque<Send>,
     /// The client's driver begins a transaction before the last one's final reply.
     ahead: bool,
+    /// What the client's settings say of STARTTLS.
+    say_starttls: client::Tls,
+    /// The client's driver says AUTH first.
+    login: Option<Login>,
     turns: Vec<Turn>,
     message: Vec<u8>,
     events: Vec<String>,
@@ -77,6 +84,8 @@ impl Script {
             tls: false,
             transactions: VecDeque::new(),
             ahead: false,
+            say_starttls: client::Tls::Never,
+            login: None,
             turns: Vec::new(),
             message: Vec::new(),
             events: Vec::new(),
@@ -116,7 +125,8 @@ impl Script {
     /// `auth-failures N`, `challenge TEXT` (once for each that an exchange asks), `client`,
     /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
     /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
-    /// forward-path they go with.
+    /// forward-path they go with; for a client `tls if-offered|required`, `login MECHANISM
+    /// INITIAL|- RESPONSE…` (`""` for one without octets).
     fn directive(&mut self, text: &str) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
@@ -128,7 +138,7 @@ impl Script {
             "chunking" => self.server.extensions.chunking = true,
             "dsn" => self.server.extensions.dsn = true,
             "starttls" => self.server.extensions.starttls = true,
-            "tls" => self.tls = true,
+            "tls" if rest.is_empty() => self.tls = true,
             "auth" => self.mechanisms = rest.split(' ').map(Box::from).collect(),
             "auth-in-clear" => self.server.auth_in_clear = true,
             "auth-required" => self.server.auth_required = true,
@@ -140,6 +150,15 @@ impl Script {
                 self.server.dialect = Dialect::Lmtp;
             }
             "ahead" => self.ahead = true,
+            "tls" if rest == "if-offered" => self.say_starttls = client::Tls::IfOffered,
+            "tls" if rest == "required" => self.say_starttls = client::Tls::Required,
+            "login" => {
+                let mut words = rest.split(' ');
+                let mechanism = words.next().unwrap().to_owned();
+                let mut words = words.map(|word| octets(if word == "\"\"" { "" } else { word }));
+                let initial = words.next().filter(|word| word != b"-");
+                self.login = Some((mechanism, initial, words.collect()));
+            }
             "answer" => {
                 let (event, rest) = rest.split_once(' ').unwrap();
                 let (argument, reply) = match rest.starts_with('<') {
@@ -404,11 +423,20 @@ struct Client {
     waiting: VecDeque<Send>,
     bodies: VecDeque<Vec<u8>>,
     ahead: bool,
+    login: Option<Login>,
+    responses: VecDeque<Vec<u8>>,
     events: Vec<String>,
 }
 
 impl Client {
     fn go_on(&mut self) {
+        if let Some((mechanism, initial, responses)) = self.login.take() {
+            self.responses = responses;
+            match self.session.begin_auth(&mechanism, initial.as_deref()) {
+                Ok(()) => return,
+                Err(_) => self.events.push(format!("no {mechanism}")),
+            }
+        }
         while self.session.can_begin() && (self.ahead || self.bodies.is_empty()) {
             let Some((transaction, options, body)) = self.waiting.pop_front() else {
                 break;
@@ -450,11 +478,40 @@ impl Client {
                 self.go_on();
             }
             Event::ResetDone(reply) => self.events.push(format!("reset done {reply}")),
-            Event::Closed(why) => self.events.push(match why {
-                client::Closed::ShuttingDown(reply) => format!("closed {reply}"),
-                other => format!("closed {other:?}"),
-            }),
+            Event::StartTls => self.events.push("start tls".into()),
+            Event::NoTls(reply) => {
+                let reply = reply.map_or("not offered".into(), |reply| reply.to_string());
+                self.events.push(format!("no tls: {reply}"));
+            }
+            Event::Challenge(octets) => {
+                self.events
+                    .push(format!("challenge {}", octets.escape_ascii()));
+                match self.responses.pop_front() {
+                    Some(response) => self.session.respond(&response),
+                    None => self.session.cancel_auth(),
+                }
+            }
+            Event::AuthDone(reply) => {
+                self.events.push(format!("auth {reply}"));
+                if !reply.is_positive() {
+                    self.go_on();
+                }
+            }
+            Event::Closed(why) => {
+                if why == client::Closed::Malformed(client::Malformed::Injected) {
+                    // Whether it came in time to be asked for a handshake depends on the pieces.
+                    self.events.retain(|event| event != "start tls");
+                }
+                self.closed(why);
+            }
         }
+    }
+
+    fn closed(&mut self, why: client::Closed) {
+        self.events.push(match why {
+            client::Closed::ShuttingDown(reply) => format!("closed {reply}"),
+            other => format!("closed {other:?}"),
+        });
     }
 }
 
@@ -466,7 +523,7 @@ impl Tested for Client {
         self.session.peer_closed();
     }
     fn tls_started(&mut self) {
-        panic!("a client has no TLS yet");
+        self.session.tls_started();
     }
     fn drive(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
@@ -505,14 +562,16 @@ fn closed(event: &str) -> bool {
 fn tested(script: &Script) -> Box<dyn Tested + '_> {
     if script.client {
         let settings = client::Settings {
-            hello_name: "me.example".into(),
-            dialect: script.dialect,
+            tls: script.say_starttls,
+            ..client::Settings::new("me.example", script.dialect)
         };
         return Box::new(Client {
             session: client::Session::new(settings),
             waiting: script.transactions.clone(),
             bodies: VecDeque::new(),
             ahead: script.ahead,
+            login: script.login.clone(),
+            responses: VecDeque::new(),
             events: Vec::new(),
         });
     }
@@ -555,6 +614,7 @@ fn play(name: &str, script: &Script, step: usize) {
             Turn::TlsStarted => {
                 assert_eq!(text(&said), "", "{name}, pieces of {step}: said too early");
                 tested.tls_started();
+                said.extend(tested.drive());
             }
         }
     }

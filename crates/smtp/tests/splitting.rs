@@ -100,10 +100,10 @@ fn exchange(step: server::Auth, session: &mut server::Session) -> Option<String>
 
 /// The same for a client that has two messages to send. The peer answers what it was asked and
 /// does not run ahead: nobody can answer a dot that is not written.
-fn send(input: &[u8], cuts: &[usize]) -> (String, Vec<String>) {
+fn send(input: &[u8], cuts: &[usize], tls: client::Tls) -> (String, Vec<String>) {
     let settings = client::Settings {
-        hello_name: "me.example".into(),
-        dialect: Dialect::Smtp,
+        tls,
+        ..client::Settings::new("me.example", Dialect::Smtp)
     };
     let mut session = client::Session::new(settings);
     let (mut said, mut told, mut begun) = (Vec::new(), Vec::new(), 0);
@@ -128,9 +128,18 @@ fn send(input: &[u8], cuts: &[usize]) -> (String, Vec<String>) {
             fed = end;
         }
         let Some(event) = session.next() else { break };
-        if event == client::Event::SendBody {
-            session.body(b"Subject: x\r\n\r\n.dot\r\n");
-            session.end_body();
+        match &event {
+            client::Event::SendBody => {
+                session.body(b"Subject: x\r\n\r\n.dot\r\n");
+                session.end_body();
+            }
+            client::Event::StartTls => session.tls_started(),
+            client::Event::Ready(_) => {
+                let _not_offered = session.begin_auth("LOGIN", None);
+            }
+            client::Event::Challenge(octets) if octets.is_empty() => session.cancel_auth(),
+            client::Event::Challenge(octets) => session.respond(octets),
+            _ => {}
         }
         while begun < 2 && session.can_begin() {
             begun += 1;
@@ -282,6 +291,11 @@ fn server_talk() -> impl Strategy<Value = Vec<u8>> {
         1 => token("451 later\n"),
         1 => token("421 bye\r\n"),
         1 => token("250-\r\n"),
+        1 => token("220 go\r\n"),
+        1 => token("334 UGFzc3dvcmQ6\r\n"),
+        1 => token("334 \r\n"),
+        1 => token("235 2.7.0 welcome\r\n"),
+        1 => token("250-mx\r\n250-AUTH LOGIN\r\n250 STARTTLS\r\n"),
         1 => prop::collection::vec(any::<u8>(), 0..9),
     ];
     let ready = "220 mx\r\n250-mx\r\n250-SIZE\r\n250 PIPELINING\r\n";
@@ -289,9 +303,28 @@ fn server_talk() -> impl Strategy<Value = Vec<u8>> {
     let dsn = "220 mx\r\n250-mx\r\n250-DSN\r\n250 PIPELINING\r\n";
     let chunks =
         "220 mx\r\n250-mx\r\n250-CHUNKING\r\n250 PIPELINING\r\n250 a\r\n250 b\r\n550 c\r\n";
-    let start = prop_oneof![Just(""), Just(ready), Just(sent), Just(dsn), Just(chunks)];
+    let tls = "220 mx\r\n250-mx\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n220 go\r\n\
+        250-mx\r\n250 AUTH LOGIN\r\n334 VXNlcm5hbWU6\r\n";
+    let login = "220 mx\r\n250-mx\r\n250 AUTH LOGIN\r\n";
+    let start = prop_oneof![
+        Just(""),
+        Just(ready),
+        Just(sent),
+        Just(dsn),
+        Just(chunks),
+        Just(tls),
+        Just(login),
+    ];
     (start, prop::collection::vec(reply, 0..15))
         .prop_map(|(start, rest)| [start.as_bytes(), &rest.concat()].concat())
+}
+
+fn tls() -> impl Strategy<Value = client::Tls> {
+    prop_oneof![
+        Just(client::Tls::Never),
+        Just(client::Tls::IfOffered),
+        Just(client::Tls::Required),
+    ]
 }
 
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
@@ -321,8 +354,10 @@ proptest! {
     }
 
     #[test]
-    fn cutting_what_a_client_hears_changes_nothing(input in server_talk(), cuts in cuts()) {
-        prop_assert_eq!(send(&input, &cuts), send(&input, &[]));
+    fn cutting_what_a_client_hears_changes_nothing(
+        input in server_talk(), cuts in cuts(), tls in tls(),
+    ) {
+        prop_assert_eq!(send(&input, &cuts, tls), send(&input, &[], tls));
     }
 
     #[test]
@@ -361,10 +396,7 @@ proptest! {
         let path = ReversePath::parse(if null { "<>" } else { "<\"a >\"@b>" }, Utf8::Refused);
         let reverse_path = path.unwrap();
         let body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
-        let mut session = client::Session::new(client::Settings {
-            hello_name: "me.example".into(),
-            dialect: Dialect::Smtp,
-        });
+        let mut session = client::Session::new(client::Settings::new("me.example", Dialect::Smtp));
         session.receive(b"220 mx\r\n250-mx\r\n250-SIZE\r\n250-PIPELINING\r\n250 8BITMIME\r\n");
         prop_assert!(matches!(session.next(), Some(client::Event::Ready(_))));
         let asked = Transaction { reverse_path, size, body, ..transaction() };
@@ -399,10 +431,7 @@ proptest! {
                 of(original(format!("utf-8;{}", xtext(&escaped)))),
             ],
         };
-        let mut session = client::Session::new(client::Settings {
-            hello_name: "me.example".into(),
-            dialect: Dialect::Smtp,
-        });
+        let mut session = client::Session::new(client::Settings::new("me.example", Dialect::Smtp));
         let dsn = if offered { "DSN" } else { "X" };
         let hello = format!("220 x\r\n250-x\r\n250-PIPELINING\r\n250 {dsn}\r\n");
         session.receive(hello.as_bytes());

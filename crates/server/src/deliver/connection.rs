@@ -95,15 +95,11 @@ impl Connection {
                 )));
             }
         };
-        let settings = Settings {
-            hello_name: hello_name.into(),
-            dialect: hop.dialect,
-        };
         let mut connection = Connection {
             hop: hop.clone(),
             stream,
             timer,
-            session: Session::new(settings),
+            session: Session::new(Settings::new(hello_name, hop.dialect)),
             peer: Extensions::default(),
             transactions: 0,
             clock: world.clock.clone(),

@@ -18,6 +18,8 @@ pub(super) struct Exchange {
     smtp_utf8: bool,
     /// RSET goes before MAIL.
     reset_first: bool,
+    /// AUTH has succeeded before.
+    authenticated: bool,
     /// The plan's cursor: MAIL, then each RCPT, then DATA.
     said: usize,
     /// Replies owed to this transaction.
@@ -84,7 +86,12 @@ pub(super) enum Then {
 }
 
 impl Exchange {
-    pub(super) fn new(transaction: Transaction, options: Options, reset_first: bool) -> Exchange {
+    pub(super) fn new(
+        transaction: Transaction,
+        options: Options,
+        reset_first: bool,
+        authenticated: bool,
+    ) -> Exchange {
         let recipients = transaction
             .recipients
             .iter()
@@ -95,6 +102,7 @@ impl Exchange {
             transaction,
             options,
             reset_first,
+            authenticated,
             said: 0,
             owed: 0,
             recipients,
@@ -271,6 +279,10 @@ impl Exchange {
         }
         if self.smtp_utf8 {
             out.extend_from_slice(b" SMTPUTF8");
+        }
+        if self.authenticated {
+            // RFC 4954 §5: who submitted the message first is not vouched for.
+            out.extend_from_slice(b" AUTH=<>");
         }
         if extensions.dsn {
             if let Some(ret) = self.options.ret {

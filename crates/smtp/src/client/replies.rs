@@ -1,7 +1,7 @@
 //! Replies read by a client session, and the ends a dialogue may come to.
 
 use super::exchange::{Then, outcome};
-use super::{Closed, Event, Expect, Malformed, RecipientOutcome, Session, Stage, State};
+use super::{Closed, Event, Expect, Malformed, RecipientOutcome, Session, Stage, State, Tls};
 use crate::Dialect;
 use crate::body::Unfit;
 use crate::extension::Extensions;
@@ -13,6 +13,10 @@ impl Session {
     /// Reads replies until there is an event, or more input is needed.
     pub(super) fn advance(&mut self) {
         while self.events.is_empty() && self.state != State::Closed {
+            if self.state == State::Handshake && !self.input.octets().is_empty() {
+                self.end(Closed::Malformed(Malformed::Injected));
+                continue;
+            }
             if self.read_line() {
                 continue;
             }
@@ -45,9 +49,13 @@ impl Session {
     /// Reads one line of a reply; false if it needs more octets.
     fn read_line(&mut self) -> bool {
         let octets = self.input.octets();
-        let window = octets.get(..limits::REPLY_LINE_READ).unwrap_or(octets);
+        let most = match self.expected.front() {
+            Some(Expect::Auth) => limits::AUTH_LINE,
+            _ => limits::REPLY_LINE_READ,
+        };
+        let window = octets.get(..most).unwrap_or(octets);
         let Some(end) = line::find(b'\n', window) else {
-            if octets.len() >= limits::REPLY_LINE_READ {
+            if octets.len() >= most {
                 self.end(Closed::Malformed(Malformed::TooLong));
                 return true;
             }
@@ -77,12 +85,9 @@ impl Session {
         }
         match expect {
             None => self.unexpected(&reply),
-            Some(Expect::Greeting) if reply.is_positive() => match self.settings.dialect {
-                Dialect::Smtp => self.say_hello("EHLO", Expect::Ehlo),
-                Dialect::Lmtp => self.say_hello("LHLO", Expect::Ehlo),
-            },
+            Some(Expect::Greeting) if reply.is_positive() => self.say_ehlo(Expect::Ehlo),
             Some(Expect::Ehlo) if reply.is_positive() => {
-                self.ready(Extensions::from_ehlo(&reply));
+                self.greeted(Extensions::from_ehlo(&reply));
             }
             // RFC 5321 §3.2 and §4.1.4; LMTP has no older hello (RFC 2033 §4.1).
             Some(Expect::Ehlo)
@@ -91,10 +96,22 @@ impl Session {
                 self.say_hello("HELO", Expect::Helo);
             }
             Some(Expect::Helo) if reply.is_positive() => {
-                self.ready(Extensions::from_helo(&reply));
+                self.greeted(Extensions::from_helo(&reply));
             }
             Some(Expect::Greeting) => self.refused(Stage::Greeting, reply),
             Some(Expect::Ehlo | Expect::Helo) => self.refused(Stage::Hello, reply),
+            Some(Expect::StartTls) if reply.is_positive() => self.start_tls(),
+            Some(Expect::StartTls) if reply.is_intermediate() => {
+                self.end(Closed::Malformed(Malformed::Unexpected));
+            }
+            Some(Expect::StartTls) => self.no_tls(Some(reply)),
+            Some(Expect::Auth) => self.heard_auth(reply),
+            Some(Expect::EhloAgain) => {
+                if reply.is_positive() {
+                    self.extensions = Extensions::from_ehlo(&reply);
+                }
+                self.ready();
+            }
             Some(Expect::Quit) => self.end(Closed::Quit),
             Some(Expect::Rset) => {
                 if std::mem::take(&mut self.reset_asked) {
@@ -135,8 +152,44 @@ impl Session {
         self.pump();
     }
 
-    fn ready(&mut self, extensions: Extensions) {
+    /// The hello was accepted: TLS is next, where it is wanted and not there yet.
+    fn greeted(&mut self, extensions: Extensions) {
         self.extensions = extensions;
+        let wanted = if self.secure {
+            Tls::Never
+        } else {
+            self.settings.tls
+        };
+        match (wanted, self.extensions.starttls) {
+            (Tls::Never, _) | (Tls::IfOffered, false) => self.ready(),
+            (Tls::IfOffered | Tls::Required, true) => self.say("STARTTLS", Expect::StartTls),
+            (Tls::Required, false) => self.no_tls(None),
+        }
+    }
+
+    /// The peer waits for the handshake. What came with its reply, or before our command was
+    /// written, came from somebody who is not behind the TLS (CVE-2011-0411).
+    fn start_tls(&mut self) {
+        if !self.input.octets().is_empty() || !self.output.octets().is_empty() {
+            return self.end(Closed::Malformed(Malformed::Injected));
+        }
+        self.extensions = Extensions::default();
+        self.state = State::Handshake;
+        self.events.push_back(Event::StartTls);
+    }
+
+    fn no_tls(&mut self, reply: Option<Reply>) {
+        self.events.push_back(Event::NoTls(reply));
+        match self.settings.tls {
+            Tls::Required => {
+                self.state = State::Quitting;
+                self.say("QUIT", Expect::Quit);
+            }
+            Tls::Never | Tls::IfOffered => self.ready(),
+        }
+    }
+
+    pub(super) fn ready(&mut self) {
         self.state = State::Ready;
         self.events.push_back(Event::Ready(self.extensions.clone()));
     }
@@ -181,7 +234,7 @@ impl Session {
     }
 
     /// Ends the dialogue: open transactions finish, and nothing more is written.
-    fn end(&mut self, why: Closed) {
+    pub(super) fn end(&mut self, why: Closed) {
         let written = self.output.total();
         for exchange in std::mem::take(&mut self.exchanges) {
             self.events
