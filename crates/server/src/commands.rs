@@ -41,7 +41,7 @@ pub fn serve(file: &Path) -> Result<(), Fault> {
 #[must_use]
 pub fn check(file: &Path) -> ExitCode {
     let checked = with_world(async |world| {
-        let findings = config::check(file, &*world.disk);
+        let findings = config::check(file, &*world.disk, world.clock.now());
         let printed = writeln!(io::stdout().lock(), "{}", finding::report(&findings));
         printed.map_err(|e| Fault::new("writing to standard output", e))?;
         Ok(findings.iter().all(|f| !f.is_error()))

@@ -37,7 +37,6 @@ postmaster = "alice@demo.example"
 [[listener]]
 address = "127.0.0.1:2525"
 service = "mx"
-tls = "none"
 
 [[domain]]
 name = "demo.example"

@@ -17,7 +17,7 @@ use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
 
-use crate::config::{Config, Listener};
+use crate::config::{CertificateFiles, Config, Listener, ListenerTls};
 use crate::control::Control;
 use crate::deliver::Delivery;
 use crate::deliver::helper::Helpers;
@@ -34,6 +34,9 @@ use crate::route::Route;
 use crate::route::mx::{Mx, Ourselves};
 use crate::shutdown::{DRAIN_TIME, Shutdown};
 use crate::telemetry::{self, Event, Log};
+use crate::tls::certificates::Certificates;
+use crate::tls::server::Acceptor;
+use crate::tls::{generated, watch};
 
 /// Workers (connections) at once to one destination.
 const WORKERS_PER_DESTINATION: usize = 20;
@@ -46,8 +49,12 @@ const SMTP_PORT: u16 = 25;
 /// Refused commands of one session before it is closed.
 const SESSION_ERRORS: u32 = 20;
 
-/// The sockets of a configuration, bound but not yet accepting: done before privileges are dropped.
-pub struct Sockets(Vec<Bound>);
+/// What is had before privileges are dropped: the sockets of a configuration, bound but not yet
+/// accepting, and the certificates that it names.
+pub struct Sockets {
+    bound: Vec<Bound>,
+    certificates: Arc<Certificates>,
+}
 
 /// A running server.
 pub struct Node {
@@ -60,18 +67,41 @@ pub struct Node {
     dispatch: Arc<Dispatch>,
     open: Vec<Open>,
     helpers: Vec<Arc<Helpers>>,
+    certificates: Arc<Certificates>,
+    acceptor: Acceptor,
 }
 
-/// Binds the listeners of a configuration.
+/// Binds the listeners of a configuration, and reads the certificates that it names.
 ///
 /// # Errors
-/// The first that cannot be bound, with what to do.
+/// The first that cannot be bound or read, with what to do.
 pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
     let mut bound = Vec::new();
     for (at, settings) in wanted(config) {
         bound.push(bind_one(world, &at, settings)?);
     }
-    Ok(Sockets(bound))
+    let certificates = Arc::new(Certificates::default());
+    if uses_tls(config) {
+        certificates.exchange(&config.certificates, &*world.disk)?;
+    }
+    Ok(Sockets {
+        bound,
+        certificates,
+    })
+}
+
+fn uses_tls(config: &Config) -> bool {
+    config.listeners.iter().any(|l| l.tls != ListenerTls::None)
+}
+
+/// The certificates to be served. Where the configuration names none, the server's own is made.
+fn certificate_files(world: &World, config: &Config) -> Result<Vec<CertificateFiles>, Fault> {
+    if !uses_tls(config) || !config.certificates.is_empty() {
+        return Ok(config.certificates.clone());
+    }
+    let (name, now) = (config.hostname.as_str(), world.clock.now());
+    let own = generated::ensure(&config.data_dir, name, &*world.disk, now)?;
+    Ok(vec![own])
 }
 
 /// Whether mail that goes by MX could come to this listener. At an address of this machine alone,
@@ -123,10 +153,15 @@ impl Node {
         (sockets, helpers): (Sockets, Vec<Arc<Helpers>>),
     ) -> Result<Node, Fault> {
         let shutdown = Shutdown::default();
-        let wiring = Wiring::new(world, log, config, &helpers);
+        let certificates = sockets.certificates;
+        if config.certificates.is_empty() {
+            certificates.exchange(&certificate_files(world, config)?, &*world.disk)?;
+        }
+        let acceptor = Acceptor::new(certificates.clone(), None, world.clock.clone())?;
+        let wiring = Wiring::new(world, log, config, (&helpers, &acceptor));
         let names = Arc::new(Names(RwLock::new(wiring.directory.clone())));
         let queue = wiring.open_queue(&names)?;
-        let listening: Vec<_> = sockets.0.iter().map(Bound::local).collect();
+        let listening: Vec<_> = sockets.bound.iter().map(Bound::local).collect();
         let stages = wiring.stages(&listening);
         let (clone, down) = (queue.clone(), shutdown.clone());
         let dispatch = Dispatch::new(world.clone(), log.clone(), clone, down, stages);
@@ -151,7 +186,7 @@ impl Node {
             .work
             .spawn("dispatch", Box::pin(dispatch.clone().run()));
         let open = sockets
-            .0
+            .bound
             .into_iter()
             .map(|bound| listen::open(&gate, bound))
             .collect();
@@ -166,9 +201,21 @@ impl Node {
             dispatch,
             open,
             helpers,
+            certificates,
+            acceptor,
         };
+        node.watch_certificates();
         node.ready();
         Ok(node)
+    }
+
+    fn watch_certificates(&self) {
+        let now = self.world.clock.now();
+        let served = self.certificates.served();
+        served.iter().for_each(|s| watch::tell(s, &self.log, now));
+        let (certificates, world) = (self.certificates.clone(), self.world.clone());
+        let watching = watch::run(certificates, world, self.log.clone(), self.shutdown.clone());
+        self.world.work.spawn("certificates", Box::pin(watching));
     }
 
     fn ready(&self) {
@@ -190,10 +237,13 @@ impl Node {
     /// opened and closed as it says; `hostname` and `data_dir` stay until a restart.
     ///
     /// # Errors
-    /// A listener that cannot be bound; everything stays as it was.
+    /// A certificate that was not served before and cannot be used, or a listener that cannot be
+    /// bound; what depends on it stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<(), Fault> {
+        self.exchange_certificates(config)?;
         self.listen(wanted(config))?;
-        let wiring = Wiring::new(&self.world, &self.log, config, &self.helpers);
+        let parts = (self.helpers.as_slice(), &self.acceptor);
+        let wiring = Wiring::new(&self.world, &self.log, config, parts);
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
         self.names.replace(wiring.directory.clone());
         self.queue.set_schedule(schedule_settings(config));
@@ -206,6 +256,16 @@ impl Node {
         self.log.emit(&Event::Reloaded {
             config: file.into(),
         });
+        Ok(())
+    }
+
+    fn exchange_certificates(&self, config: &Config) -> Result<(), Fault> {
+        let files = certificate_files(&self.world, config)?;
+        let faults = self.certificates.exchange(&files, &*self.world.disk)?;
+        faults.iter().for_each(|f| self.log.fault_of(f));
+        let now = self.world.clock.now();
+        let served = self.certificates.served();
+        served.iter().for_each(|s| watch::tell(s, &self.log, now));
         Ok(())
     }
 
@@ -274,6 +334,7 @@ struct Wiring<'a> {
     log: &'a Arc<Log>,
     config: &'a Config,
     helpers: &'a [Arc<Helpers>],
+    acceptor: &'a Acceptor,
     directory: Arc<Directory>,
 }
 
@@ -282,10 +343,11 @@ impl<'a> Wiring<'a> {
         world: &'a World,
         log: &'a Arc<Log>,
         config: &'a Config,
-        helpers: &'a [Arc<Helpers>],
+        (helpers, acceptor): (&'a [Arc<Helpers>], &'a Acceptor),
     ) -> Self {
         Wiring {
             helpers,
+            acceptor,
             world,
             log,
             config,
@@ -358,11 +420,15 @@ impl<'a> Wiring<'a> {
         settings.extensions.dsn = true;
         settings.extensions.chunking = true;
         settings.extensions.smtp_utf8 = true;
+        let mut with_starttls = settings.clone();
+        with_starttls.extensions.starttls = true;
         let networks = config.relay_networks.clone();
         Arc::new(Reception {
             world: self.world.clone(),
             log: self.log.clone(),
             settings: Arc::new(settings),
+            with_starttls: Arc::new(with_starttls),
+            acceptor: self.acceptor.clone(),
             policy: Policy::new(self.directory.clone(), networks, config.hostname.as_str()),
             queue: queue.clone(),
             shutdown: shutdown.clone(),

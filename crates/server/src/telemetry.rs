@@ -19,6 +19,9 @@ use posthaste_world::{Clock, Work};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::fault::Fault;
+use crate::tls::{Facts, Peer};
+
 /// Octets of records that wait to be written; beyond it records are dropped and counted.
 const BUFFER_MAX: usize = 4 * 1024 * 1024;
 /// How long records may gather before they are written.
@@ -62,8 +65,15 @@ pub enum Event<'a> {
         accepted: u32,
         /// Transactions begun on it.
         transactions: u32,
-        /// How it ended: `quit`, `lost`, `timeout`, `closed` (by us), `refused`, `stopping`.
+        /// How it ended: `quit`, `lost`, `timeout`, `closed` (by us), `refused`, `stopping`,
+        /// `no-tls`.
         end: &'a str,
+        /// What protected it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<&'a Tls>,
+        /// Why a handshake failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls_failed: Option<Cow<'a, str>>,
         /// How long it was open.
         ms: u64,
     },
@@ -100,6 +110,9 @@ pub enum Event<'a> {
         result: &'a str,
         /// The reply to the end of data, or why there was none.
         reply: Cow<'a, str>,
+        /// What protected it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<&'a Tls>,
     },
     /// One try at one destination ended.
     Attempt {
@@ -160,6 +173,19 @@ pub enum Event<'a> {
         /// Why it failed.
         cause: Cow<'a, str>,
     },
+    /// A certificate is served from now on, or is served and expires soon.
+    Certificate {
+        /// Its file.
+        file: Cow<'a, str>,
+        /// The first of its host names.
+        names: &'a [String],
+        /// `valid`, `expires` (within 21 days) or `expired`.
+        state: &'a str,
+        /// Whole days until it expires; negative afterwards.
+        days: i64,
+        /// The day on which it expires.
+        until: String,
+    },
     /// A configuration was read again.
     Reloaded {
         /// The file.
@@ -186,6 +212,37 @@ pub struct Bound {
     pub service: &'static str,
     /// Address and port, or the socket's path.
     pub address: String,
+}
+
+/// What TLS protected a connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tls {
+    /// The version, as `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite.
+    pub cipher: String,
+    /// The name that the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the other end's certificate proved: `verified`, or why it did not; absent when it
+    /// showed none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
+impl From<&Facts> for Tls {
+    fn from(facts: &Facts) -> Self {
+        Tls {
+            version: facts.version,
+            cipher: facts.cipher.clone(),
+            name: facts.server_name.as_deref().map(|n| clean(n).into_owned()),
+            peer: match &facts.peer {
+                Peer::Unknown => None,
+                Peer::Unverified(why) => Some(clean(why).into_owned()),
+                Peer::Verified(_) => Some("verified".into()),
+            },
+        }
+    }
 }
 
 /// A recipient that was refused at RCPT.
@@ -258,6 +315,15 @@ impl Log {
             doing: clean(doing),
             cause: clean(&cause.to_string()),
         });
+    }
+
+    /// Records a fault with its advice.
+    pub fn fault_of(&self, fault: &Fault) {
+        let cause = match fault.fix.as_str() {
+            "" => fault.cause.clone(),
+            fix => format!("{}; to mend it, {fix}", fault.cause),
+        };
+        self.fault(&fault.doing, &cause);
     }
 
     /// Writes out what is gathered, for as long as the program runs.

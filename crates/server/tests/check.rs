@@ -59,12 +59,11 @@ postmaster = \"alice@example.org\"
 [[listener]]
 address = [\"0.0.0.0:25\", \"[::]:25\"]
 service = \"mx\"
-tls = \"none\"
 [[domain]]
 name = \"example.org\"
 mailboxes = [\"alice\", \"bob\"]
 ";
-    assert_eq!(lines.lines().count(), 10);
+    assert_eq!(lines.lines().count(), 9);
     std::fs::write(&path, lines).unwrap();
     assert_eq!(check(&path), "no errors\n");
     let config = Config::load(&path, &disk::Folders).unwrap().config;
@@ -126,7 +125,11 @@ fn check_with(prepare: impl Fn(&Path)) -> String {
     std::fs::write(&path, example).unwrap();
     prepare(folder.path());
     let before = std::fs::read_dir(folder.path()).unwrap().count();
-    let said = finding::report(&posthaste::config::check(&path, &disk::Folders));
+    let said = finding::report(&posthaste::config::check(
+        &path,
+        &disk::Folders,
+        posthaste_world::Timestamp::EPOCH,
+    ));
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
         before,
@@ -191,4 +194,128 @@ fn deep_nesting_is_refused_and_not_followed() {
     read_anything(&format!("a = {}", "[".repeat(100_000)));
     read_anything(&format!("a = {}", "{a=".repeat(100_000)));
     read_anything(&format!("{} = 1", "a.".repeat(100_000)));
+}
+
+/// What is said of certificates: those of a configuration in a folder of its own, with the keys of
+/// `[tls]` that `write` puts there, forty days after 1970.
+fn check_certificates(write: impl Fn(&Path) -> &'static str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("posthaste.toml");
+    let tls = write(folder.path());
+    let text = format!(
+        "hostname = \"mx.example.org\"\npostmaster = \"alice@example.org\"\ndata_dir = \"data\"\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\nservice = \"mx\"\n\
+         [[domain]]\nname = \"example.org\"\nmailboxes = [\"alice\"]\n{tls}"
+    );
+    std::fs::write(&path, text).unwrap();
+    let now = posthaste_world::Timestamp::from_secs(40 * 86_400);
+    let said = finding::report(&posthaste::config::check(&path, &disk::Folders, now));
+    said.replace(folder.path().to_str().unwrap(), "")
+}
+
+/// Writes a certificate for `name` from day 10 to day `until`, and its key, into `folder`.
+fn certify(folder: &Path, file: &str, name: &str, until: u64) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![name.to_string()]).unwrap();
+    let day = |n| rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(n * 86_400);
+    (params.not_before, params.not_after) = (day(10), day(until));
+    let certificate = params.self_signed(&key).unwrap().pem();
+    std::fs::write(folder.join(format!("{file}.pem")), certificate).unwrap();
+    let path = folder.join(format!("{file}.key"));
+    std::fs::write(&path, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+const ONE: &str = "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n";
+const TWO: &str = "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n\
+    [[tls.sni]]\ncertificate = \"b.pem\"\nkey = \"b.key\"\n";
+
+#[test]
+fn without_a_certificate_check_says_what_that_means() {
+    let said = check_certificates(|_| "");
+    assert!(
+        said.contains("warning: [tls] names no certificate"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_good_certificate_is_no_finding() {
+    let said = check_certificates(|folder| {
+        certify(folder, "a", "mx.example.org", 100);
+        ONE
+    });
+    assert!(
+        !said.contains("certificate") && !said.contains("key"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_certificate_that_ends_soon_or_has_ended_is_a_warning() {
+    for (until, expected) in [
+        (
+            60,
+            "warning: the certificate /a.pem expires in 20 days, on 1970-03-02",
+        ),
+        (
+            40,
+            "warning: the certificate /a.pem expires in 0 days, on 1970-02-10",
+        ),
+        (
+            39,
+            "warning: the certificate /a.pem has expired on 1970-02-09",
+        ),
+    ] {
+        let said = check_certificates(|folder| {
+            certify(folder, "a", "mx.example.org", until);
+            ONE
+        });
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            said.contains("11 | certificate = \"a.pem\"\n   |               ^^^^^^^"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_for_another_name_or_with_another_key_is_named_with_its_line() {
+    let said = check_certificates(|folder| {
+        certify(folder, "a", "mail.example.net", 100);
+        certify(folder, "b", "mail.example.com", 100);
+        std::fs::copy(folder.join("a.key"), folder.join("b.key")).unwrap();
+        TWO
+    });
+    let name = "warning: the certificate /a.pem is not for `mx.example.org`, our `hostname`";
+    assert!(said.contains(name), "{said}");
+    let key =
+        "error: /b.key: the key does not belong to the certificate\n  --> /posthaste.toml:15:7";
+    assert!(said.contains(key), "{said}");
+}
+
+#[test]
+fn files_that_are_not_there_are_errors() {
+    let said = check_certificates(|_| ONE);
+    assert!(
+        said.contains("error: /a.pem: there is no such file"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_key_that_everybody_may_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let said = check_certificates(|folder| {
+        certify(folder, "a", "mx.example.org", 100);
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(folder.join("a.key"), open).unwrap();
+        ONE
+    });
+    assert!(
+        said.contains("everybody on this machine may read the key /a.key"),
+        "{said}"
+    );
+    assert!(said.contains("fix: run `chmod o= /a.key`"), "{said}");
 }

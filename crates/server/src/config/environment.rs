@@ -1,4 +1,4 @@
-//! What only the machine can tell about a configuration: folders, users.
+//! What only the machine can tell about a configuration: folders, users, certificates.
 //!
 //! `check` reports it all; `serve` meets the same things as faults when it needs them. Looking
 //! leaves nothing behind.
@@ -7,22 +7,23 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use nix::unistd::{Uid, User};
-use posthaste_world::Disk;
 use posthaste_world::disk::Open;
+use posthaste_world::{Disk, Timestamp};
 
-use super::{Config, DEFAULT_USER, Deliver, Finding};
+use super::{Config, DEFAULT_USER, Deliver, Finding, certificates};
 
 /// Name of the file that is made and removed again to see whether a folder can be written.
 const PROBE: &str = ".posthaste-check";
 
 /// What the machine says about `config`.
 #[must_use]
-pub fn examine(config: &Config, disk: &dyn Disk) -> Vec<Finding> {
+pub fn examine(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
     let root = Uid::effective().is_root();
     let mut findings = Vec::new();
     findings.extend(data_dir(config, disk));
     findings.extend(user(config, root));
     findings.extend(owners(config, root));
+    findings.extend(certificates::examine(config, disk, now));
     findings
 }
 

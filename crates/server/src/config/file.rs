@@ -85,6 +85,8 @@ section! {
         user: String = Absent("`posthaste` where there is such a user; else root, with a warning");
         /// Where to listen, and what for. At least one.
         listener: Tables<Listener> = Is("[]");
+        /// The certificates that are served.
+        tls: Tls = Is("{}");
         /// How names are looked up.
         dns: Dns = Is("{}");
         /// What one message may cost.
@@ -111,13 +113,40 @@ section! {
         /// What is served: `mx` takes mail from other servers for our domains, and from the relay
         /// networks for everybody. It never offers AUTH.
         service: String = Required("\"mx\"");
-        /// `none`: this version receives mail in clear, and `check` says so when the key is not
-        /// there.
-        tls: String = Absent("as `none`, with a warning");
+        /// `starttls`: the peer may ask for TLS, and other servers do. `implicit`: TLS from the
+        /// first octet, as on port 465. `none`: in clear.
+        tls: String = Is("\"starttls\"");
         /// Networks of proxies that name their client with a PROXY header, version 1 or 2. From
         /// them the header is required; whoever else sends one is a client that speaks no SMTP.
         /// Name only the proxies themselves: who is in here can come as any address.
         proxy_protocol_from: Many<Network> = Is("[]");
+    }
+}
+
+section! {
+    /// The certificates that are served. Their files are looked at every ten seconds and at SIGHUP:
+    /// a renewed pair is served to new connections, and one that cannot be used never replaces one
+    /// that can.
+    Tls "[tls]" {
+        /// File in PEM with the server's certificate and, below it, those that lead to its root.
+        /// It is served to every peer that asks for no name, or for one that no certificate has.
+        certificate: String = Absent("a self-signed one is made in the folder `tls` of `data_dir`");
+        /// File in PEM with its key, without a password. Nobody else should be able to read it.
+        key: String = Absent("must be there when `certificate` is");
+        /// Further certificates, for peers that ask for one of their names.
+        sni: Tables<Sni> = Is("[]");
+    }
+}
+
+section! {
+    /// A further certificate. Its subject alternative names, which may have a `*` as their first
+    /// label, say for which names it is served. Of several with the same name the first is taken
+    /// whose kind of key the peer knows, so an ECDSA and an RSA certificate can stand together.
+    Sni "[[tls.sni]]" {
+        /// File in PEM with the certificate and those that lead to its root.
+        certificate: String = Required("\"mail.example.net.pem\"");
+        /// File in PEM with its key.
+        key: String = Required("\"mail.example.net.key\"");
     }
 }
 
@@ -211,12 +240,6 @@ section! {
 pub const LATER: &[(&str, &str, &str, &str)] = &[
     (
         "",
-        "tls",
-        "this version does not serve TLS, so there is no section [tls]",
-        "remove it; certificates come with a later version",
-    ),
-    (
-        "",
         "accounts",
         "this version does not serve AUTH, so there is no section [accounts]",
         "remove it; to let hosts of yours send, name them in `networks` of [relay]",
@@ -292,12 +315,7 @@ mod tests {
 
     #[test]
     fn every_default_and_every_example_is_well_written() {
-        let inner = top()
-            .keys
-            .iter()
-            .filter_map(|k| k.section)
-            .flat_map(|s| s.keys);
-        for key in top().keys.iter().chain(inner) {
+        for key in top().all().iter().flat_map(|s| s.keys) {
             if let Fallback::Is(text) | Fallback::Required(text) = key.default {
                 assert!(DeValue::parse(text).is_ok(), "{} = {text}", key.name);
             }

@@ -8,6 +8,7 @@
 //! The program never writes a configuration. This module does **not** look at the machine beyond
 //! the files that the configuration names; [`environment`] does that for `check` and `serve`.
 
+mod certificates;
 pub mod environment;
 pub mod file;
 pub mod finding;
@@ -24,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use posthaste_smtp::address::{DomainName, Mailbox};
-use posthaste_world::Disk;
 use posthaste_world::net::Endpoint;
+use posthaste_world::{Disk, Timestamp};
 
 use crate::lookup::aliases::Aliases;
 use crate::tls::pair::Part;
@@ -56,6 +57,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Where to listen; at least one.
     pub listeners: Vec<Listener>,
+    /// Certificates that are served, the default first; none: the server makes itself one.
+    pub certificates: Vec<CertificateFiles>,
     /// DNS servers; none means the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// What one message may cost.
@@ -77,8 +80,21 @@ pub struct Listener {
     pub addresses: Vec<Endpoint>,
     /// What it serves.
     pub service: Service,
+    /// Whether it encrypts.
+    pub tls: ListenerTls,
     /// Who names its client with a PROXY header.
     pub proxies: Networks,
+}
+
+/// How a listener comes to TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListenerTls {
+    /// Not at all.
+    None,
+    /// When the peer asks for it with STARTTLS (RFC 3207).
+    StartTls,
+    /// From the first octet (RFC 8314 §3).
+    Implicit,
 }
 
 /// What a listener serves.
@@ -285,13 +301,13 @@ impl Config {
 /// Everything that `check` has to say: about the file, and about this machine when the file can be
 /// used.
 #[must_use]
-pub fn check(path: &Path, disk: &dyn Disk) -> Vec<Finding> {
+pub fn check(path: &Path, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
     match Config::load(path, disk) {
         Ok(Loaded {
             config,
             mut warnings,
         }) => {
-            warnings.extend(environment::examine(&config, disk));
+            warnings.extend(environment::examine(&config, disk, now));
             warnings
         }
         Err(findings) => findings,

@@ -14,10 +14,11 @@ use crate::cli::Cli;
 #[must_use]
 pub fn config_page() -> String {
     let mut page = String::from(CONFIG_INTRO);
-    let top = file::top();
-    section(&mut page, "The top of the file", &top);
-    for inner in top.keys.iter().filter_map(|k| k.section) {
-        section(&mut page, &format!("`{}`", inner.header), &inner);
+    for one in file::top().all() {
+        match one.header {
+            "" => section(&mut page, "The top of the file", &one),
+            header => section(&mut page, &format!("`{header}`"), &one),
+        }
     }
     page
 }

@@ -41,6 +41,17 @@ pub struct Section {
     pub keys: &'static [Key],
 }
 
+impl Section {
+    /// This section and all below it, in the order of the reference.
+    #[must_use]
+    pub fn all(self) -> Vec<Section> {
+        let inner = self.keys.iter().filter_map(|k| k.section);
+        std::iter::once(self)
+            .chain(inner.flat_map(Section::all))
+            .collect()
+    }
+}
+
 /// One option.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -188,9 +199,9 @@ fn unknown(name: &str, section: &Section) -> (String, String) {
         "" => format!("unknown key `{name}`"),
         header => format!("unknown key `{name}` in {header}"),
     };
-    let top = file::top();
-    let elsewhere = std::iter::once(top)
-        .chain(top.keys.iter().filter_map(|k| k.section))
+    let elsewhere = file::top()
+        .all()
+        .into_iter()
         .find(|s| s.header != section.header && s.keys.iter().any(|k| k.name == name));
     let near = nearest(name, section.keys);
     let names: Vec<_> = section

@@ -1,4 +1,8 @@
-//! One connection: moves octets between a peer's stream and a session, and owns its patience.
+//! One connection: moves octets between a peer's stream and a session, exchanges the stream for an
+//! encrypted one when TLS begins, and owns the peer's patience.
+//!
+//! The end of TLS is the end of the connection: the stream in clear is inside the encrypted one and
+//! nothing can reach it any more.
 //!
 //! It does **not** know the protocol: what the octets mean is the session's business.
 
@@ -14,6 +18,8 @@ use posthaste_world::{BoxStream, Timer};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::shutdown::Shutdown;
+use crate::tls::server::Acceptor;
+use crate::tls::{Facts, Failed};
 
 /// How long a peer may take to accept our replies. A peer that never reads holds nothing for
 /// longer.
@@ -100,6 +106,40 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+
+    /// Begins TLS: says what is ready (the reply to STARTTLS), shakes hands, and tells the session
+    /// that all begins anew. Whatever the peer sent in clear behind its STARTTLS is no handshake,
+    /// and ends the connection.
+    ///
+    /// # Errors
+    /// Why there is no TLS; the peer is gone then, and the session knows it.
+    pub async fn secure(
+        &mut self,
+        session: &mut Session,
+        acceptor: &Acceptor,
+    ) -> Result<Facts, Failed> {
+        let secured = match self.flush(session).await {
+            Ok(_) => self.shake_hands(acceptor).await,
+            Err(Disconnect::Timeout) => Err(Failed::Timeout),
+            Err(Disconnect::Lost) => Err(Failed::Lost),
+        };
+        match &secured {
+            Ok(_) => session.tls_started(),
+            Err(_) => session.peer_closed(),
+        }
+        secured
+    }
+
+    async fn shake_hands(&mut self, acceptor: &Acceptor) -> Result<Facts, Failed> {
+        let clear = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let (stream, facts) = tokio::select! {
+            biased;
+            done = acceptor.accept(clear) => done?,
+            () = self.shutdown.stopping() => return Err(Failed::Refused("the server stops".into())),
+        };
+        self.stream = stream;
+        Ok(facts)
     }
 
     /// Says the last replies and ends; `end` is how the dialogue ended.

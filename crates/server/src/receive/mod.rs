@@ -23,10 +23,11 @@ use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxStream, World};
 
-use crate::config::Listener;
+use crate::config::{Listener, ListenerTls};
 use crate::policy::Policy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
+use crate::tls::server::Acceptor;
 
 use connection::{Connection, Disconnect, Patience};
 use transaction::{Received, Transaction};
@@ -54,6 +55,10 @@ pub struct Reception {
     pub log: Arc<Log>,
     /// How sessions behave.
     pub settings: Arc<server::Settings>,
+    /// The same, where the peer may ask for TLS.
+    pub with_starttls: Arc<server::Settings>,
+    /// Our end of a TLS handshake.
+    pub acceptor: Acceptor,
     /// Who may do what.
     pub policy: Policy,
     /// Where messages are kept.
@@ -80,25 +85,34 @@ pub async fn serve(arrival: Arrival, stages: &Reception) {
     let timer = stages.world.clock.timer();
     let mut connection =
         Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
-    let end = converse(&mut connection, stages, &mut visit).await;
+    let mut session = Session::new(match arrival.listener.tls {
+        ListenerTls::StartTls => stages.with_starttls.clone(),
+        ListenerTls::None | ListenerTls::Implicit => stages.settings.clone(),
+    });
+    if arrival.listener.tls == ListenerTls::Implicit {
+        visit.secured(connection.secure(&mut session, &stages.acceptor).await);
+    }
+    let end = converse(&mut connection, &mut session, stages, &mut visit).await;
     visit.ended(&end, stages);
 }
 
 /// The dialogue: every question of the session is answered by the stage that knows.
 async fn converse(
     connection: &mut Connection,
+    session: &mut Session,
     stages: &Reception,
     visit: &mut Visit,
 ) -> Result<Closed, Disconnect> {
-    let mut session = Session::new(stages.settings.clone());
     let mut transaction = Transaction::none();
     let mut patience = Patience::Fresh;
     let end = loop {
         if session.wants_input() {
-            match connection.exchange(&mut session, patience).await {
+            match connection.exchange(session, patience).await {
                 Ok(()) => patience = Patience::Running,
                 Err(end) => break Err(end),
             }
+        } else if session.wants_handshake() {
+            visit.secured(connection.secure(session, &stages.acceptor).await);
         }
         let event = session.next();
         if event.is_some() {
@@ -108,8 +122,8 @@ async fn converse(
             None => {}
             Some(Event::Connected) => session.answer(stages.policy.connect()),
             Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
-            // Neither is offered yet.
-            Some(Event::StartTls) => session.answer(Reply::tls_unavailable()),
+            Some(Event::StartTls) => session.answer(Reply::start_tls()),
+            // Not offered yet.
             Some(Event::Auth(_)) => session.answer(Reply::auth_unavailable()),
             Some(Event::Mail(mail)) => {
                 session.answer(transaction.begin(mail, visit, stages));
@@ -128,7 +142,7 @@ async fn converse(
         }
     };
     visit.lost(transaction.take(), stages);
-    connection.farewell(&mut session, end).await
+    connection.farewell(session, end).await
 }
 
 /// Everything between the final dot and the reply to it. `None` when no reply would be true.

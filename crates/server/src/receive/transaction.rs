@@ -203,7 +203,10 @@ impl Received {
             reverse_name: None,
             by: &stages.settings.hostname,
             protocol: visit.protocol,
-            tls: None,
+            tls: visit.tls.as_ref().map(|tls| received::Tls {
+                version: tls.version,
+                cipher: &tls.cipher,
+            }),
             authenticated: false,
             utf8: self.mail.smtp_utf8,
             id: &self.id_text,

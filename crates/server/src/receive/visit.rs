@@ -15,7 +15,8 @@ use super::connection::Disconnect;
 use super::transaction::Received;
 use super::{Arrival, Reception};
 use crate::config::Service;
-use crate::telemetry::{Event, clean};
+use crate::telemetry::{self, Event, clean};
+use crate::tls::{Facts, Failed};
 
 /// Recipients that may be refused on one connection before it is closed. A list with dead addresses
 /// in it stays below, who guesses addresses does not.
@@ -35,8 +36,11 @@ pub struct Visit {
     pub hello: String,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What TLS protects it.
+    pub tls: Option<Facts>,
     /// Transactions begun.
     pub transactions: u32,
+    tls_failed: Option<Failed>,
     accepted: u32,
     refused_recipients: u32,
     number: u64,
@@ -54,11 +58,23 @@ impl Visit {
             service: arrival.listener.service,
             hello: String::new(),
             protocol: Protocol::Smtp,
+            tls: None,
+            tls_failed: None,
             transactions: 0,
             accepted: 0,
             refused_recipients: 0,
             number: arrival.number,
             begun: stages.world.clock.elapsed(),
+        }
+    }
+
+    /// TLS began, or failed to. What the peer said before is forgotten (RFC 3207 §4.2).
+    pub fn secured(&mut self, secured: Result<Facts, Failed>) {
+        self.hello.clear();
+        self.protocol = Protocol::Smtp;
+        match secured {
+            Ok(facts) => self.tls = Some(facts),
+            Err(failed) => self.tls_failed = Some(failed),
         }
     }
 
@@ -151,6 +167,7 @@ impl Visit {
     /// The connection ended.
     pub fn ended(&self, end: &Result<Closed, Disconnect>, stages: &Reception) {
         let end = match end {
+            _ if self.tls_failed.is_some() => "no-tls",
             Ok(Closed::Quit) => "quit",
             Ok(Closed::PeerClosed) | Err(Disconnect::Lost) => "lost",
             Ok(Closed::TooManyErrors) => "too-many-errors",
@@ -168,6 +185,11 @@ impl Visit {
             accepted: self.accepted,
             transactions: self.transactions,
             end,
+            tls: self.tls.as_ref().map(telemetry::Tls::from).as_ref(),
+            tls_failed: self
+                .tls_failed
+                .as_ref()
+                .map(|f| clean(&f.to_string()).into_owned().into()),
             ms: u64::try_from(open.as_millis()).unwrap_or(u64::MAX),
         });
     }
@@ -185,6 +207,7 @@ impl Visit {
             message_id: clean(facts.message_id.as_deref().unwrap_or_default()),
             result,
             reply: clean(reply),
+            tls: self.tls.as_ref().map(telemetry::Tls::from).as_ref(),
         });
     }
 }

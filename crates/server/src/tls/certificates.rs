@@ -23,6 +23,10 @@ use super::pair::{Octets, Pair, Unusable};
 use crate::config::CertificateFiles;
 use crate::fault::Fault;
 
+/// A certificate that is valid for fewer days than this is spoken of: by `check`, and daily in the
+/// log.
+pub const DAYS_WARNED: i64 = 21;
+
 /// What is served now, shared by every acceptor.
 #[derive(Debug, Default)]
 pub struct Certificates {

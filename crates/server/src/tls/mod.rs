@@ -21,6 +21,7 @@ pub mod names;
 pub mod pair;
 pub mod roots;
 pub mod server;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use posthaste_world::net::Endpoint;
 use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::value::{Many, Setting};
-use crate::config::{Listener, Network, Networks, Service};
+use crate::config::{Listener, ListenerTls, Network, Networks, Service};
 
 impl Meaning<'_> {
     pub(super) fn listeners(&mut self, file: &File) -> Vec<Listener> {
@@ -32,15 +32,14 @@ impl Meaning<'_> {
     }
 
     fn listener(&mut self, l: &file::Listener, taken: &mut Vec<Endpoint>) -> Option<Listener> {
-        if let Some(tls) = &l.tls {
-            self.listener_tls(tls);
-        }
+        let tls = l.tls.as_ref().and_then(|t| self.listener_tls(t));
         let proxies = self.trusted(l.proxy_protocol_from.as_ref());
         let service = l.service.as_ref().and_then(|s| self.service(s));
         let addresses = l.address.as_ref().and_then(|a| self.endpoints(a, taken));
         Some(Listener {
             addresses: addresses?,
             service: service?,
+            tls: tls?,
             proxies,
         })
     }
@@ -62,24 +61,23 @@ impl Meaning<'_> {
         networks.iter().map(|n| n.value).collect()
     }
 
-    fn listener_tls(&mut self, tls: &Setting<String>) {
-        let cause = match tls.value.as_str() {
-            "none" => return,
-            "starttls" | "implicit" => format!("this version cannot serve `{}` yet", tls.value),
+    fn listener_tls(&mut self, written: &Setting<String>) -> Option<ListenerTls> {
+        let cause = match written.value.as_str() {
+            "none" => return Some(ListenerTls::None),
+            "starttls" => return Some(ListenerTls::StartTls),
+            "implicit" => return Some(ListenerTls::Implicit),
             other => format!("`{other}` is not a kind of TLS"),
         };
-        self.reader.error(
-            &tls.span,
-            cause,
-            "write `tls = \"none\"`: mail is received in clear",
-        );
+        let fix = "write \"starttls\", \"implicit\" or \"none\"";
+        self.reader.error(&written.span, cause, fix);
+        None
     }
 
     fn service(&mut self, written: &Setting<String>) -> Option<Service> {
         let (cause, fix) = match written.value.as_str() {
             "mx" => return Some(Service::Mx),
             "submission" => (
-                "this version cannot serve submission: it has neither AUTH nor TLS yet".to_string(),
+                "this version cannot serve submission: it has no AUTH yet".to_string(),
                 "write `service = \"mx\"`, and name the hosts that may send in `networks` of \
                  [relay]",
             ),

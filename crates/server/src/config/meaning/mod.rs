@@ -7,6 +7,7 @@ mod domain;
 mod listener;
 mod route;
 pub(crate) mod text;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub(super) fn mean(
     }
     let config = config.filter(|_| !meaning.reader.findings.iter().any(Finding::is_error));
     if let Some(config) = &config {
-        meaning.absent(file, config);
+        meaning.absent(config);
         meaning.beaten(file, config);
     }
     (config, meaning.reader.findings)
@@ -82,6 +83,7 @@ impl Meaning<'_> {
         let postmaster = self.postmaster(file);
         let listeners = self.listeners(file);
         self.ours = listeners.iter().flat_map(|l| l.addresses.clone()).collect();
+        let certificates = self.certificates(file);
         let dns_servers = self.dns_servers(file);
         let limits = file.limits.as_ref().and_then(|l| self.limits(&l.value));
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
@@ -95,6 +97,7 @@ impl Meaning<'_> {
             postmaster,
             user: file.user.as_ref().map(|u| u.value.clone()),
             listeners,
+            certificates,
             dns_servers,
             limits: limits?,
             domains: domains?,
@@ -268,7 +271,7 @@ impl Meaning<'_> {
 
     /// Warns of what is not there. Asked only of a file without errors, where absent means that it
     /// was not written.
-    fn absent(&mut self, file: &File, config: &Config) {
+    fn absent(&mut self, config: &Config) {
         if config.postmaster.is_none() {
             self.reader.warn(
                 &(0..0),
@@ -282,18 +285,6 @@ impl Meaning<'_> {
                 &(0..0),
                 "there is neither a [[domain]] nor a relay network: all mail is refused",
                 "add `[[domain]]` with `name = \"example.org\"` and `mailboxes = [\"alice\"]`",
-            );
-        }
-        let listeners = file
-            .listener
-            .as_ref()
-            .map(|l| l.value.0.as_slice())
-            .unwrap_or_default();
-        if let Some(silent) = listeners.iter().find(|l| l.value.tls.is_none()) {
-            self.reader.warn(
-                &silent.span,
-                "mail is received in clear until a later version offers STARTTLS",
-                "write `tls = \"none\"` in each [[listener]] to accept that",
             );
         }
     }

@@ -1,0 +1,65 @@
+//! `[tls]`: which certificates are served.
+//!
+//! The files themselves are looked at by `check` and when the server starts: other commands may be
+//! run by users who cannot read them.
+
+use super::Meaning;
+use crate::config::file::File;
+use crate::config::value::Setting;
+use crate::config::{CertificateFiles, NamedFile};
+
+impl Meaning<'_> {
+    /// The certificates, the default first.
+    pub(super) fn certificates(&mut self, file: &File) -> Vec<CertificateFiles> {
+        let Some(Setting { value: tls, .. }) = &file.tls else {
+            return Vec::new();
+        };
+        let default = match (&tls.certificate, &tls.key) {
+            (Some(certificate), Some(key)) => Some(self.pair(certificate, key)),
+            (Some(alone), None) => {
+                let fix = "add `key = \"key.pem\"`, the file with the certificate's key";
+                self.reader
+                    .error(&alone.span, "this certificate has no `key`", fix);
+                None
+            }
+            (None, Some(alone)) => {
+                let fix = "add `certificate = \"cert.pem\"`, the file with the key's certificate";
+                self.reader
+                    .error(&alone.span, "this key has no `certificate`", fix);
+                None
+            }
+            (None, None) => None,
+        };
+        let further = tls.sni.as_ref().map(|s| s.value.0.as_slice());
+        let further = further.unwrap_or_default();
+        if let (None, None, Some(first)) = (&tls.certificate, &tls.key, further.first()) {
+            self.reader.error(
+                &first.span,
+                "there is a certificate for some names, but none for the others",
+                "name the one for peers that ask for no name in `certificate` and `key` of [tls]",
+            );
+        }
+        let further = further.iter().filter_map(|s| {
+            let certificate = s.value.certificate.as_ref()?;
+            Some(self.pair(certificate, s.value.key.as_ref()?))
+        });
+        default
+            .into_iter()
+            .chain(further.collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn pair(&self, certificate: &Setting<String>, key: &Setting<String>) -> CertificateFiles {
+        CertificateFiles {
+            certificate: self.named_file(certificate),
+            key: self.named_file(key),
+        }
+    }
+
+    fn named_file(&self, written: &Setting<String>) -> NamedFile {
+        NamedFile {
+            path: self.path(&written.value),
+            place: Some(self.reader.source.place(&written.span)),
+        }
+    }
+}
