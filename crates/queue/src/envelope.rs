@@ -16,6 +16,7 @@ use crate::id::QueueId;
 
 pub use codec::DecodeError;
 pub use posthaste_smtp::dsn::{Notify, Ret};
+pub use posthaste_smtp::extension::ByMode;
 pub(crate) use tlv::{Fields, Writer, critical, number};
 
 /// Recipients of one message at most. Transactions allow fewer; aliases may expand to more.
@@ -86,15 +87,6 @@ pub struct DeliverBy {
     pub mode: ByMode,
     /// Every host on the way reports that it handed the message on.
     pub trace: bool,
-}
-
-/// What follows when a message is late (RFC 2852 §4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ByMode {
-    /// It is returned (`R`).
-    Return,
-    /// Its sender is told (`N`); it goes on.
-    Notify,
 }
 
 /// What the receiving pass found in the octets as they were received.
@@ -224,7 +216,7 @@ impl Message {
         self.release.map_or(self.arrived, |at| at.max(self.arrived))
     }
 
-    /// Whether it must not be delivered any more at `now` (RFC 2852 §4.1.3).
+    /// Whether it must not be delivered any more at `now` (RFC 2852 §4).
     #[must_use]
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         self.deliver_by

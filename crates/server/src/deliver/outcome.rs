@@ -162,6 +162,16 @@ impl Outcome {
         Outcome::local(Reply::new(550, (5, 1, 1), "there is no such mailbox"))
     }
 
+    /// The time that the sender allowed for delivery is over (RFC 2852 §4).
+    #[must_use]
+    pub fn overdue() -> Self {
+        let text = "the time that the sender allowed for delivery is over";
+        Outcome {
+            fate: Fate::Expired,
+            ..Outcome::local(Reply::new(554, (5, 4, 7), text))
+        }
+    }
+
     /// The operator returns the message to its sender.
     #[must_use]
     pub fn returned() -> Self {

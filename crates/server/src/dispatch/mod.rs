@@ -20,7 +20,7 @@ use posthaste_queue::envelope::{LastReply, Progress, State};
 use posthaste_queue::schedule::{Purpose, Work};
 use posthaste_queue::spool::{NewMessage, Stored};
 use posthaste_queue::{self as queue, OperatorError, Queue, QueueId};
-use posthaste_world::World;
+use posthaste_world::{Timestamp, World};
 
 use crate::deliver::{self, Attempted, Connection, Delivery, Fate, Outcome};
 use crate::report::Reports;
@@ -166,7 +166,10 @@ impl Dispatch {
                     .fault(&format!("reading message {}", work.id), &fault);
             }
         };
-        let attempted = deliver::attempt(work, &stored, &stages.delivery, connection).await;
+        let attempted = match overdue(work, &stored, self.world.clock.now()) {
+            Some(attempted) => attempted,
+            None => deliver::attempt(work, &stored, &stages.delivery, connection).await,
+        };
         let outcomes = self.outcomes(&stored, &attempted, stages);
         let reports = stages.reports.due(&stored, &attempted.outcomes).await;
         self.note_destination(work, &attempted);
@@ -245,7 +248,11 @@ impl Dispatch {
     fn note_destination(&self, work: &Work, attempted: &Attempted) {
         match &attempted.destination_failed {
             Some(reason) => self.queue.destination_failed(&work.destination, reason),
-            None if attempted.outcomes.is_empty() => {}
+            // Nobody was asked there.
+            None if attempted
+                .outcomes
+                .iter()
+                .all(|(_, o)| o.fate == Fate::Expired) => {}
             None => self.queue.destination_ok(&work.destination),
         }
     }
@@ -336,6 +343,19 @@ impl Dispatch {
                 .spawn("goodbye", Box::pin(connection.close()));
         }
     }
+}
+
+/// The outcomes of work whose message must not be delivered any more (RFC 2852 §4).
+fn overdue(work: &Work, stored: &Stored, now: Timestamp) -> Option<Attempted> {
+    let envelope = stored.envelope();
+    if !envelope.message.is_overdue(now) {
+        return None;
+    }
+    let open = envelope.open().map(|(index, _)| index);
+    let ours: Vec<u32> = open.filter(|i| work.recipients.contains(i)).collect();
+    let mut attempted = Attempted::default();
+    attempted.settle_all(&ours, &Outcome::overdue());
+    Some(attempted)
 }
 
 /// The new progress of recipients, as `change` makes it of the old one and the outcome.

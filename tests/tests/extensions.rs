@@ -1,0 +1,282 @@
+//! The extensions in the program: what a sender asks for at MAIL and RCPT, and what comes of it at
+//! the end of the way, through two servers. Python's email package reads the reports.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+use std::path::Path;
+
+use posthaste_tests::client::{Answer, Dialogue};
+use posthaste_tests::messages::sample;
+use posthaste_tests::peer::client;
+use posthaste_tests::server::{Server, told};
+use posthaste_tests::{SOON, free_address, mailbox, setup, until};
+use serde_json::Value;
+
+/// Reads a report: the types of its parts, the fields of its groups, and what it returns.
+const PYTHON: &str = "
+import email, email.policy, json, sys
+report = email.message_from_binary_file(open(sys.argv[1], 'rb'), policy=email.policy.default)
+parts = list(report.iter_parts())
+groups = [dict((k.lower(), str(v)) for k, v in g.items()) for g in parts[1].get_payload()]
+print(json.dumps({
+    'type': report.get_content_type(),
+    'report': report.get_param('report-type'),
+    'from': str(report['return-path']),
+    'to': str(report['to']),
+    'auto': str(report['auto-submitted']),
+    'types': [p.get_content_type() for p in parts],
+    'defects': [str(d) for p in [report] + parts for d in p.defects],
+    'message': groups[0],
+    'recipients': groups[1:],
+    'returned': parts[2].as_bytes().decode('utf-8', 'replace'),
+}))
+";
+
+/// Two servers that send each other mail: `near` takes it in, `far` has `remote.example`.
+struct Pair {
+    near: Server,
+    far: Server,
+}
+
+impl Pair {
+    fn start(near: &str, far: &str) -> Pair {
+        let address = free_address();
+        let remote = format!(
+            "[[domain]]\nname = \"remote.example\"\nmailboxes = [\"x\", \"ü\"]\n\
+             deliver = \"maildir:mail/{{local}}\"\n\
+             [[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{address}\"\n{far}\n"
+        );
+        let base = setup::BASE
+            .replace("mx.local.example", "mx.remote.example")
+            .replace("alice@local.example", "x@remote.example")
+            .replace("name = \"local.example\"", "name = \"far.example\"");
+        let far = Server::start(&format!("{base}\n{remote}"));
+        let route = format!(
+            "aliases = \"aliases\"\n\
+             [[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{}\"\n{near}\n",
+            far.address()
+        );
+        let base = setup::BASE.replace("127.0.0.1:0", &address.to_string());
+        let mut server = Server::with(&format!("{base}{route}"));
+        let aliases = "team: alice, bob, x@remote.example\nold: x@remote.example\n";
+        std::fs::write(server.dir().join("aliases"), aliases).unwrap();
+        server.run();
+        Pair { near: server, far }
+    }
+
+    /// Hands a message to `near`, and gives the reply to its final dot.
+    fn send(&self, mail: &str, rcpts: &[&str]) -> Answer {
+        let mut dialogue = Dialogue::open(self.near.address());
+        let message = sample("asked", b"the body\r\n").octets;
+        send(&mut dialogue, mail, rcpts, &message)
+    }
+
+    /// What `bob` got, who sends the messages: reports, as Python reads them.
+    fn reports(&self, count: usize) -> Vec<Value> {
+        let maildir = self.near.dir().join("mail/bob");
+        let found = mailbox::wait(&maildir, count, SOON);
+        for server in [&self.near, &self.far] {
+            until("an empty queue", SOON, || {
+                (server.queued() == 0).then_some(())
+            });
+        }
+        assert_eq!(mailbox::messages(&maildir).len(), count);
+        found
+            .iter()
+            .map(|report| read(self.near.dir(), report))
+            .collect()
+    }
+}
+
+fn send(dialogue: &mut Dialogue, mail: &str, rcpts: &[&str], message: &[u8]) -> Answer {
+    assert_eq!(dialogue.ask(&format!("MAIL FROM:{mail}")).code, 250);
+    for rcpt in rcpts {
+        let answer = dialogue.ask(&format!("RCPT TO:{rcpt}"));
+        assert_eq!(answer.code, 250, "{rcpt}: {answer:?}");
+    }
+    assert_eq!(dialogue.ask("DATA").code, 354);
+    dialogue.send(message);
+    dialogue.ask(".")
+}
+
+fn read(dir: &Path, report: &[u8]) -> Value {
+    let file = dir.join("report");
+    std::fs::write(&file, report).unwrap();
+    let script = format!("exec python3 -c \"{PYTHON}\" \"$1\"");
+    let words = [file.display().to_string()];
+    let told = told(&mut client::command("python3", &script, &[&words[0]]));
+    assert!(told.status.success(), "{}", told.err);
+    let read: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(read["type"], "multipart/report", "{read}");
+    assert_eq!(read["report"], "delivery-status", "{read}");
+    assert_eq!(read["auto"], "auto-replied", "{read}");
+    assert_eq!(read["from"], "<>", "{read}");
+    assert_eq!(read["defects"], serde_json::json!([]), "{read}");
+    read
+}
+
+/// The report whose first recipient has this action.
+fn with<'a>(reports: &'a [Value], action: &str) -> &'a Value {
+    let has = |report: &&Value| report["recipients"][0]["action"] == action;
+    reports
+        .iter()
+        .find(has)
+        .unwrap_or_else(|| panic!("no report says {action}: {reports:#?}"))
+}
+
+#[test]
+fn the_extensions_are_announced() {
+    let server = Server::start(setup::BASE);
+    let mut dialogue = Dialogue::connect(server.address());
+    dialogue.answer();
+    let hello = dialogue.ask("EHLO client.example");
+    for keyword in ["DSN", "CHUNKING", "SMTPUTF8", "8BITMIME", "PIPELINING"] {
+        assert!(hello.lines.iter().any(|l| l == keyword), "{hello:?}");
+    }
+}
+
+#[test]
+fn success_is_reported_by_the_server_that_delivers_with_what_the_sender_called_it() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let pair = Pair::start("", "");
+    let rcpt = "<x@remote.example> NOTIFY=SUCCESS ORCPT=rfc822;old+2Bname@remote.example";
+    let answer = pair.send("<bob@local.example> RET=FULL ENVID=QQ+3D314159", &[rcpt]);
+    assert_eq!(answer.code, 250, "{answer:?}");
+    let reports = pair.reports(1);
+    let report = with(&reports, "delivered");
+    assert_eq!(report["message"]["original-envelope-id"], "QQ=314159");
+    assert_eq!(report["message"]["reporting-mta"], "dns; mx.remote.example");
+    let recipient = &report["recipients"][0];
+    assert_eq!(
+        recipient["original-recipient"],
+        "rfc822; old+name@remote.example"
+    );
+    assert_eq!(recipient["final-recipient"], "rfc822; x@remote.example");
+    assert_eq!(recipient["status"], "2.1.5");
+    // RET is about failures; of a success the header block comes back.
+    assert_eq!(report["types"][2], "text/rfc822-headers");
+    let returned = report["returned"].as_str().unwrap();
+    assert!(returned.contains("Subject: asked") && !returned.contains("the body"));
+}
+
+#[test]
+fn a_failure_returns_what_the_sender_wants_of_the_message() {
+    if !client::is_there("python3") {
+        return;
+    }
+    for (mail, kind, body) in [
+        ("RET=HDRS", "text/rfc822-headers", false),
+        ("RET=FULL", "message/rfc822", true),
+        ("", "message/rfc822", true),
+    ] {
+        let pair = Pair::start("", "");
+        let rcpt = "<nobody@remote.example> NOTIFY=FAILURE,DELAY";
+        pair.send(&format!("<bob@local.example> {mail}"), &[rcpt]);
+        let reports = pair.reports(1);
+        let report = with(&reports, "failed");
+        assert_eq!(report["recipients"][0]["status"], "5.1.1");
+        assert_eq!(report["types"][2], kind);
+        let returned = report["returned"].as_str().unwrap();
+        assert_eq!(returned.contains("the body"), body, "{mail}");
+    }
+}
+
+#[test]
+fn who_never_wants_a_report_gets_none() {
+    let pair = Pair::start("", "");
+    let rcpts = [
+        "<nobody@remote.example> NOTIFY=NEVER",
+        "<x@remote.example> NOTIFY=FAILURE",
+    ];
+    pair.send("<bob@local.example>", &rcpts);
+    let maildir = pair.far.dir().join("mail/x");
+    assert_eq!(mailbox::wait(&maildir, 1, SOON).len(), 1);
+    assert!(client::is_there("python3") && pair.reports(0).is_empty());
+}
+
+#[test]
+fn an_alias_for_several_is_reported_as_expanded_and_its_members_are_not() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let pair = Pair::start("", "");
+    let rcpt = "<team@local.example> NOTIFY=SUCCESS,FAILURE";
+    pair.send("<bob@local.example>", &[rcpt]);
+    // Bob is a member: one of the two is the message itself.
+    let maildir = pair.near.dir().join("mail/bob");
+    let found = mailbox::wait(&maildir, 2, SOON);
+    let is_report = |m: &&Vec<u8>| m.starts_with(b"Return-Path: <>");
+    let reports: Vec<_> = found.iter().filter(is_report).collect();
+    let report = read(pair.near.dir(), reports[0]);
+    assert_eq!(report["recipients"][0]["action"], "expanded");
+    assert_eq!(
+        report["recipients"][0]["final-recipient"],
+        "rfc822; team@local.example"
+    );
+    for server in [&pair.near, &pair.far] {
+        until("an empty queue", SOON, || {
+            (server.queued() == 0).then_some(())
+        });
+    }
+    assert_eq!(mailbox::messages(&maildir).len(), 2);
+    assert_eq!(mailbox::messages(&pair.far.dir().join("mail/x")).len(), 1);
+}
+
+#[test]
+fn an_alias_for_one_is_reported_under_the_name_that_the_sender_knows() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let pair = Pair::start("", "");
+    pair.send(
+        "<bob@local.example>",
+        &["<old@local.example> NOTIFY=SUCCESS"],
+    );
+    let reports = pair.reports(1);
+    let recipient = &with(&reports, "delivered")["recipients"][0];
+    assert_eq!(recipient["original-recipient"], "rfc822; old@local.example");
+    assert_eq!(recipient["final-recipient"], "rfc822; x@remote.example");
+}
+
+#[test]
+fn an_international_address_goes_all_the_way_and_its_report_comes_back() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let pair = Pair::start("", "");
+    let mut dialogue = Dialogue::open(pair.near.address());
+    let message = "Subject: grüße\r\nFrom: <bob@local.example>\r\n\r\nbody\r\n";
+    let rcpts = [
+        "<ü@remote.example> NOTIFY=SUCCESS ORCPT=utf-8;ü@remote.example",
+        "<ö@remote.example>",
+    ];
+    let mail = "<bob@local.example> SMTPUTF8";
+    let answer = send(&mut dialogue, mail, &rcpts, message.as_bytes());
+    assert_eq!(answer.code, 250, "{answer:?}");
+    let found = mailbox::wait(&pair.far.dir().join("mail/ü"), 1, SOON);
+    let text = String::from_utf8_lossy(&found[0]);
+    assert!(text.contains("Delivered-To: ü@remote.example\n"), "{text}");
+    assert!(text.contains("with UTF8SMTP id"), "{text}");
+    let reports = pair.reports(2);
+    let delivered = &with(&reports, "delivered")["recipients"][0];
+    assert_eq!(
+        delivered["original-recipient"],
+        "utf-8; \\x{FC}@remote.example"
+    );
+    let failed = with(&reports, "failed");
+    let recipient = &failed["recipients"][0];
+    assert_eq!(
+        recipient["final-recipient"],
+        "utf-8; \\x{F6}@remote.example"
+    );
+    assert_eq!(failed["types"][2], "message/global");
+    assert!(failed["returned"].as_str().unwrap().contains("grüße"));
+}
