@@ -41,17 +41,14 @@ pub fn dialogue(octets: &[u8]) {
         choices.below(usize::from(cut) * 64)
     };
     let mut pair = Pair {
-        client: client::Session::new(client::Settings::new(
-            "c.example",
-            posthaste_smtp::Dialect::Smtp,
-        )),
-        server: server::Session::new(server::Settings {
-            extensions: Offered {
-                pipelining: seed & 1 == 0,
-                ..Offered::default()
+        client: client::Session::new(client::Settings {
+            tls: match seed & 2 {
+                0 => client::Tls::Never,
+                _ => client::Tls::IfOffered,
             },
-            ..server::Settings::new("mx.example.org")
+            ..client::Settings::new("c.example", posthaste_smtp::Dialect::Smtp)
         }),
+        server: server(seed),
         to_server: VecDeque::new(),
         to_client: VecDeque::new(),
         choices,
@@ -68,6 +65,22 @@ pub fn dialogue(octets: &[u8]) {
     };
     pair.run(break_at);
     pair.check(refusals == 0 && cut == 0);
+}
+
+fn server(seed: u8) -> server::Session {
+    let mut server = server::Session::new(server::Settings {
+        extensions: Offered {
+            pipelining: seed & 1 == 0,
+            starttls: seed & 4 > 0,
+            ..Offered::default()
+        },
+        auth_in_clear: seed & 8 > 0,
+        ..server::Settings::new("mx.example.org")
+    });
+    if seed & 16 > 0 {
+        server.offer_mechanisms(["PLAIN", "LOGIN"].map(Box::from));
+    }
+    server
 }
 
 struct Pair {
@@ -145,6 +158,15 @@ impl Pair {
                 }
                 client::Event::Finished(outcomes) => self.finished.push(outcomes),
                 client::Event::Closed(_) => self.over = true,
+                client::Event::StartTls => self.shake_hands(),
+                client::Event::Ready(extensions) if !self.client.is_authenticated() => {
+                    if let Some(name) = extensions.auth.first() {
+                        let initial = &b"\0user\0secret"[..self.choices.below(12)];
+                        let initial = Some(initial).filter(|initial| initial.len() > 3);
+                        self.client.begin_auth(name, initial).unwrap();
+                    }
+                }
+                client::Event::Challenge(octets) => self.client.respond(&octets),
                 _ => {}
             }
         } else if self.client.can_begin() && !self.unsuitable && self.begun.len() < TRANSACTIONS {
@@ -159,6 +181,14 @@ impl Pair {
                 self.client.receive(&piece);
             }
         }
+    }
+
+    /// The server waits for the handshake, too, unless the connection broke.
+    fn shake_hands(&mut self) {
+        assert!(self.server.wants_handshake() && self.server.output().is_empty());
+        assert!(self.to_server.is_empty());
+        self.server.tls_started();
+        self.client.tls_started();
     }
 
     /// The server closed, and all that it sent was read.

@@ -184,15 +184,30 @@ impl Stuffer {
 #[derive(Debug)]
 pub(crate) struct Plain {
     at: At,
+    /// It has no lines, and any octet may stand in it (RFC 3030 §3).
+    binary: bool,
 }
 
 impl Plain {
     pub(crate) fn new() -> Plain {
-        Plain { at: At::LineStart }
+        Plain {
+            at: At::LineStart,
+            binary: false,
+        }
+    }
+
+    pub(crate) fn binary() -> Plain {
+        Plain {
+            binary: true,
+            ..Plain::new()
+        }
     }
 
     /// How many of the next octets are clean, at least one if there are any.
     pub(crate) fn look(&self, octets: &[u8]) -> Result<usize, Flaw> {
+        if self.binary {
+            return Ok(octets.len());
+        }
         let at = match self.at {
             // A dot has no meaning here.
             At::LineStart if octets.first() == Some(&b'.') => At::Inside,
@@ -214,6 +229,7 @@ impl Plain {
     /// Whether the text, ending here, lacks the CRLF of its last line.
     pub(crate) fn lacks_crlf(&self) -> Result<bool, Flaw> {
         match self.at {
+            _ if self.binary => Ok(false),
             At::AfterCr => Err(Flaw::BareCr),
             At::Inside => Ok(true),
             At::LineStart => Ok(false),
@@ -244,6 +260,14 @@ impl Chunk {
             text: Plain::new(),
             left: size,
             held: None,
+        }
+    }
+
+    /// A chunk of any octets (RFC 3030 §3).
+    pub(crate) fn binary(size: u64) -> Chunk {
+        Chunk {
+            text: Plain::binary(),
+            ..Chunk::new(size)
         }
     }
 

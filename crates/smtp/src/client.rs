@@ -8,7 +8,8 @@
 //! - Each transaction begun ends with exactly one [`Event::Finished`], one outcome a recipient,
 //!   also when the connection is lost; a loss before the final dot is told from one after it.
 //! - `Accepted` is said only for a 2yz that came after the final dot was wholly written.
-//! - No bare CR, bare LF or NUL is ever sent, and only `end_body` writes CRLF.CRLF.
+//! - No bare CR, bare LF or NUL is ever sent but in a chunk of BINARYMIME, and only `end_body`
+//!   writes CRLF.CRLF.
 //! - Input is never thrown away because of an error (RFC 2920 §3.1).
 //! - Nothing that came in clear is believed in TLS: octets behind the reply to STARTTLS end the
 //!   dialogue, and what the peer offered is forgotten (RFC 3207 §4.2).
@@ -308,7 +309,9 @@ impl Session {
     /// but for one whose final reply is owed.
     #[must_use]
     pub fn can_begin(&self) -> bool {
+        let told = !matches!(self.events.back(), Some(Event::Ready(_)));
         self.state == State::Ready
+            && told
             && self.exchanges.len() < limits::TRANSACTIONS_IN_FLIGHT
             && self.exchanges.iter().all(Exchange::is_sent)
     }
@@ -335,7 +338,7 @@ impl Session {
         if !self.can_begin() || transaction.recipients.is_empty() {
             return Err(Unsuitable::NotReady);
         }
-        transaction.suits(&self.extensions)?;
+        transaction.suits(&options, &self.extensions, self.secure)?;
         let reset_first = std::mem::take(&mut self.unreset);
         self.exchanges.push_back(Exchange::new(
             transaction,

@@ -2,6 +2,9 @@
 //!
 //! Not here: what *we* offer; that is [`crate::server::Offered`].
 
+use std::collections::BTreeSet;
+
+use crate::address::{ForwardPath, Mailbox};
 use crate::limits;
 use crate::reply::Reply;
 
@@ -77,10 +80,21 @@ pub struct Extensions {
     pub dsn: bool,
     /// CHUNKING (RFC 3030).
     pub chunking: bool,
+    /// BINARYMIME (RFC 3030 §3).
+    pub binary_mime: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
     /// The mechanisms of AUTH (RFC 4954 §3), as the peer writes them; none when it lacks AUTH.
     pub auth: Vec<Box<str>>,
+    /// REQUIRETLS (RFC 8689 §2).
+    pub require_tls: bool,
+    /// DELIVERBY (RFC 2852): the shortest time in seconds after which a message may be returned, 0
+    /// where none is named.
+    pub deliver_by: Option<u32>,
+    /// MT-PRIORITY (RFC 6710), of whatever profile.
+    pub priority: bool,
+    /// LIMITS (RFC 9422).
+    pub limits: Limits,
 }
 
 impl Extensions {
@@ -93,10 +107,9 @@ impl Extensions {
             ..Extensions::from_helo(reply)
         };
         for line in reply.lines().skip(1) {
-            let mut words = line.split_ascii_whitespace();
-            if let Some(keyword) = words.next() {
-                extensions.learn(keyword, words);
-            }
+            let line = line.trim_ascii();
+            let (keyword, parameters) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+            extensions.learn(keyword, parameters);
         }
         extensions
     }
@@ -112,11 +125,30 @@ impl Extensions {
         }
     }
 
-    fn learn<'a>(&mut self, keyword: &str, mut parameters: impl Iterator<Item = &'a str>) {
+    /// How many of these recipients, from the first on, the peer takes in one transaction
+    /// (RFC 9422 §4): at least one, if there is any.
+    #[must_use]
+    pub fn takes<'a>(&self, recipients: impl IntoIterator<Item = &'a ForwardPath>) -> usize {
+        let bound = |limit: Option<u32>| limit.and_then(|n| usize::try_from(n).ok());
+        let (most, most_domains) = (
+            bound(self.limits.rcpt_max).unwrap_or(usize::MAX),
+            bound(self.limits.rcpt_domain_max).unwrap_or(usize::MAX),
+        );
+        let mut domains = BTreeSet::new();
+        let fits = |recipient: &&ForwardPath| {
+            let domain = recipient.mailbox().map(Mailbox::domain);
+            domains.insert(domain.map(|domain| domain.to_string().to_ascii_lowercase()));
+            domains.len() <= most_domains
+        };
+        recipients.into_iter().take(most).take_while(fits).count()
+    }
+
+    fn learn(&mut self, keyword: &str, parameters: &str) {
+        let mut words = parameters.split_ascii_whitespace();
         match keyword.to_ascii_uppercase().as_str() {
             "PIPELINING" => self.pipelining = true,
             "SIZE" => {
-                let limit = parameters.next().and_then(SizeValue::parse);
+                let limit = words.next().and_then(SizeValue::parse);
                 let limit = limit.map(SizeValue::octets);
                 self.size = Some(limit.filter(|limit| *limit > 0));
             }
@@ -125,13 +157,22 @@ impl Extensions {
             "SMTPUTF8" => self.smtp_utf8 = true,
             "DSN" => self.dsn = true,
             "CHUNKING" => self.chunking = true,
+            "BINARYMIME" => self.binary_mime = true,
             "STARTTLS" => self.starttls = true,
             "AUTH" => {
-                self.auth = parameters
+                self.auth = words
                     .filter(|name| is_mechanism(name))
                     .map(Box::from)
                     .collect()
             }
+            "REQUIRETLS" => self.require_tls = true,
+            // Options may follow the time, separated by commas (RFC 2852 §3).
+            "DELIVERBY" => {
+                let min = parameters.split([',', ' ']).next().unwrap_or_default();
+                self.deliver_by = Some(min.parse().unwrap_or(0));
+            }
+            "MT-PRIORITY" => self.priority = true,
+            "LIMITS" => self.limits = Limits::parse(parameters),
             _ => {}
         }
     }
@@ -146,6 +187,7 @@ fn is_mechanism(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Utf8;
 
     #[test]
     fn keywords_are_read_in_any_case_and_unknown_ones_ignored() {
@@ -174,6 +216,27 @@ mod tests {
         );
         let names: Vec<Box<str>> = vec!["PLAIN".into(), "scram-sha-256-plus".into()];
         assert_eq!(Extensions::from_ehlo(&reply).auth, names);
+    }
+
+    #[test]
+    fn what_a_peer_limits_and_what_it_can_return_is_read() {
+        let text = "x\nLIMITS RCPTMAX=3 rcptdomainmax=2\nDELIVERBY 240,x\nMT-PRIORITY MIXER";
+        let extensions = Extensions::from_ehlo(&Reply::plain(250, text));
+        assert_eq!(
+            (extensions.deliver_by, extensions.priority),
+            (Some(240), true)
+        );
+        let path = |text: &str| ForwardPath::parse(text, Utf8::Refused).unwrap();
+        let taken = |paths: &[&str]| {
+            let paths: Vec<ForwardPath> = paths.iter().map(|text| path(text)).collect();
+            extensions.takes(&paths)
+        };
+        assert_eq!(taken(&[]), 0);
+        assert_eq!(taken(&["<a@a>", "<b@A>", "<c@b>", "<d@b>"]), 3);
+        assert_eq!(taken(&["<a@a>", "<b@b>", "<c@[192.0.2.1]>"]), 2);
+        let none = Extensions::from_ehlo(&Reply::plain(250, "x\ndeliverby\nLIMITS"));
+        assert_eq!((none.deliver_by, none.limits.is_empty()), (Some(0), true));
+        assert_eq!(none.takes(&[path("<a@a>"), path("<b@b>")]), 2);
     }
 
     #[test]

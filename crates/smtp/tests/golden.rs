@@ -26,7 +26,7 @@ use posthaste_smtp::Dialect;
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
 use posthaste_smtp::client::{self, Options, RecipientOptions, RecipientOutcome, Transaction};
 use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use posthaste_smtp::extension::BodyType;
+use posthaste_smtp::extension::{BodyType, DeliverBy, Priority};
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
 
@@ -126,7 +126,8 @@ impl Script {
     /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
     /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
     /// forward-path they go with; for a client `tls if-offered|required`, `login MECHANISM
-    /// INITIAL|- RESPONSE…` (`""` for one without octets).
+    /// INITIAL|- RESPONSE…` (`""` for one without octets), and in `send` also `binary`,
+    /// `requiretls`, `by=…`, `priority=…`.
     fn directive(&mut self, text: &str) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
@@ -208,8 +209,16 @@ fn transaction(text: &str) -> Send {
             transaction.size = Some(size.parse().unwrap());
         } else if word == "8bit" {
             transaction.body = BodyType::EightBitMime;
+        } else if word == "binary" {
+            transaction.body = BodyType::BinaryMime;
         } else if word == "utf8" {
             transaction.smtp_utf8 = true;
+        } else if word == "requiretls" {
+            options.require_tls = true;
+        } else if let Some(by) = word.strip_prefix("by=") {
+            options.deliver_by = Some(DeliverBy::parse(by).unwrap());
+        } else if let Some(priority) = word.strip_prefix("priority=") {
+            options.priority = Some(Priority::parse(priority).unwrap());
         } else if let Some(size) = word.strip_prefix("chunk=") {
             options.chunk = Some(size.parse().unwrap());
         } else if let Some(ret) = word.strip_prefix("ret=") {

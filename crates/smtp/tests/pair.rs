@@ -105,6 +105,14 @@ pub struct Pair {
     server_closed: Option<server::Closed>,
     /// The client was told that the server has DSN: not after HELO.
     dsn: bool,
+    /// The client needs TLS.
+    needs_tls: bool,
+    /// The client waits for the handshake.
+    shakes_hands: bool,
+    /// The client says AUTH where it can.
+    login: bool,
+    /// What the server's driver has asked for in an exchange of AUTH.
+    challenges: usize,
     trace: bool,
 }
 
@@ -128,12 +136,30 @@ impl Pair {
         let mut dice = Seeded(!seed);
         settings.extensions.dsn = dice.chance(50);
         settings.extensions.chunking = dice.chance(50);
+        let mut tls_dice = Seeded(seed.rotate_left(17));
+        settings.extensions.starttls = tls_dice.chance(60);
+        settings.auth_in_clear = tls_dice.chance(50);
+        let tls = [
+            client::Tls::Never,
+            client::Tls::IfOffered,
+            client::Tls::Required,
+        ];
+        let tls = tls[[0, 0, 1, 1, 1, 2][tls_dice.below(6)]];
+        let mechanisms: &[&str] = [&[][..], &["PLAIN"], &["LOGIN", "PLAIN"]][tls_dice.below(3)];
+        let mechanisms: Vec<Box<str>> = mechanisms.iter().map(|name| Box::from(*name)).collect();
         let to_send: VecDeque<Sent> = (0..random.below(5))
             .map(|n| sent(n, &mut random, &mut dice))
             .collect();
         Pair {
-            client: client::Session::new(client::Settings::new("c.example", dialect)),
-            server: server::Session::new(settings),
+            client: client::Session::new(client::Settings {
+                tls,
+                ..client::Settings::new("c.example", dialect)
+            }),
+            server: {
+                let mut server = server::Session::new(settings);
+                server.offer_mechanisms(mechanisms);
+                server
+            },
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             unkind: [0, 0, 10, 40][random.below(4)],
@@ -152,6 +178,10 @@ impl Pair {
             client_closed: None,
             server_closed: None,
             dsn: false,
+            needs_tls: tls == client::Tls::Required,
+            shakes_hands: false,
+            login: tls_dice.chance(70),
+            challenges: 0,
             trace,
             random,
         }
@@ -185,6 +215,18 @@ impl Pair {
         if self.trace {
             eprintln!("{text}");
         }
+    }
+
+    /// Both drivers have what they need for the handshake: nothing is on the wire.
+    fn shake_hands(&mut self) {
+        if self.broke {
+            return;
+        }
+        self.note("the handshake");
+        assert!(self.server.wants_handshake() && self.server.output().is_empty());
+        assert!(self.to_server.is_empty() && self.to_client.is_empty());
+        self.server.tls_started();
+        self.client.tls_started();
     }
 
     fn carry_to_server(&mut self) {
@@ -260,6 +302,9 @@ impl Pair {
                 }
             }
         }
+        if std::mem::take(&mut self.shakes_hands) {
+            self.shake_hands();
+        }
         let event = self.client.next();
         if let Some(event) = event {
             self.note(&format!("client: {event:?}"));
@@ -324,9 +369,31 @@ impl Pair {
                 self.dsn = extensions.dsn;
                 let offered = self.server.settings().extensions.dsn;
                 assert_eq!(self.dsn, offered && extensions.extended);
+                assert!(self.server.is_tls() || !self.needs_tls);
+                self.say_auth(&extensions.auth);
             }
-            _ => {}
+            client::Event::StartTls => self.shakes_hands = true,
+            client::Event::Challenge(_) if self.random.chance(10) => self.client.cancel_auth(),
+            client::Event::Challenge(octets) => self.client.respond(&octets),
+            client::Event::AuthDone(reply) => {
+                assert_eq!(reply.is_positive(), self.client.is_authenticated());
+                assert!(!reply.is_positive() || self.server.is_authenticated());
+            }
+            client::Event::NoTls(_) | client::Event::Refused(..) | client::Event::ResetDone(_) => {}
         }
+    }
+
+    fn say_auth(&mut self, offered: &[Box<str>]) {
+        if !self.login || offered.is_empty() || self.client.is_authenticated() {
+            return;
+        }
+        let name = offered[self.random.below(offered.len())].clone();
+        let initial: Option<&[u8]> = match self.random.below(3) {
+            0 => None,
+            1 => Some(b""),
+            _ => Some(b"\0user\0secret"),
+        };
+        self.client.begin_auth(&name, initial).unwrap();
     }
 
     /// A refusal now and then: mostly 4yz or 5yz, seldom 421.
@@ -363,6 +430,9 @@ impl Pair {
             Event::Hello(_) => Reply::hello(),
             Event::Mail(mail) => {
                 let reverse_path = mail.reverse_path.to_string();
+                assert!(self.server.is_tls() || !self.needs_tls);
+                let nobody = mail.submitter.is_some_and(|s| s.mailbox().is_none());
+                assert_eq!(nobody, self.server.is_authenticated());
                 self.draft = Got {
                     reverse_path,
                     options: Options {
@@ -392,8 +462,18 @@ impl Pair {
                 Reply::recipient_ok()
             }
             Event::Data => Reply::start_input(),
-            // Neither is offered here.
-            Event::StartTls | Event::Auth(_) => Reply::local_error(),
+            Event::StartTls => Reply::start_tls(),
+            Event::Auth(server::Auth::Cancelled) => return,
+            Event::Auth(step) => {
+                if let server::Auth::Begin { .. } = step {
+                    self.challenges = self.random.below(3);
+                }
+                if self.challenges > 0 {
+                    self.challenges -= 1;
+                    return self.server.challenge(&[b'c'; 7][..self.challenges]);
+                }
+                Reply::new(235, (2, 7, 0), "welcome")
+            }
         };
         self.server.answer(refusal.unwrap_or(accepted));
     }
@@ -595,7 +675,7 @@ fn options(n: usize, most: usize, dice: &mut Seeded) -> Options {
         ret: [None, Some(Ret::Full), Some(Ret::Headers)][dice.below(3)],
         envelope_id: EnvelopeId::parse(&format!("e+3D{n}")).filter(|_| dice.chance(50)),
         recipients,
-        chunk: None,
+        ..Options::default()
     }
 }
 
@@ -623,12 +703,15 @@ fn random_dialogues_end_with_both_sides_agreeing() {
         return pair.check();
     }
     let (mut accepted, mut lost, mut refused) = (0, 0, 0);
+    let (mut in_tls, mut authenticated) = (0, 0);
     let seeds = number("POSTHASTE_SEEDS").unwrap_or(SEEDS);
     for seed in 0..seeds {
         let replay = Replay(seed);
         let mut pair = Pair::new(seed, false);
         pair.play();
         pair.check();
+        in_tls += u64::from(pair.server.is_tls());
+        authenticated += u64::from(pair.client.is_authenticated());
         for outcome in pair.finished.iter().flat_map(|(_, outcomes)| outcomes) {
             match outcome {
                 RecipientOutcome::Accepted(_) => accepted += 1,
@@ -640,7 +723,9 @@ fn random_dialogues_end_with_both_sides_agreeing() {
     }
     // The dice fall on all sides, or the test would prove little.
     assert!(accepted > seeds && lost > seeds / 20 && refused > seeds / 2);
+    assert!(in_tls > seeds / 5 && authenticated > seeds / 20);
     eprintln!("{seeds} dialogues: {accepted} recipients accepted, {refused} refused, {lost} lost");
+    eprintln!("{in_tls} of them in TLS, {authenticated} authenticated");
 }
 
 /// Says how to replay a seed when its dialogue fails.

@@ -7,7 +7,7 @@ use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
 use posthaste_smtp::client::{self, Options, RecipientOptions, Transaction};
 use posthaste_smtp::command::{Allowed, Mail, Rcpt};
 use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use posthaste_smtp::extension::BodyType;
+use posthaste_smtp::extension::{BodyType, DeliverBy, Priority};
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
 use proptest::prelude::*;
@@ -190,6 +190,9 @@ fn options() -> Options {
         envelope_id: EnvelopeId::parse("e+3D"),
         recipients: vec![first],
         chunk: Some(20),
+        deliver_by: DeliverBy::parse("120;NT"),
+        priority: Priority::new(-3),
+        ..Options::default()
     }
 }
 
@@ -425,11 +428,11 @@ proptest! {
         let asked = Options {
             ret: Some(Ret::Full),
             envelope_id: EnvelopeId::parse(&xtext(&id)),
-            chunk: None,
             recipients: vec![
                 of(original(format!("rfc822;{}", xtext(&address)))),
                 of(original(format!("utf-8;{}", xtext(&escaped)))),
             ],
+            ..Options::default()
         };
         let mut session = client::Session::new(client::Settings::new("me.example", Dialect::Smtp));
         let dsn = if offered { "DSN" } else { "X" };

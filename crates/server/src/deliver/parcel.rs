@@ -125,7 +125,7 @@ impl<'a> Parcel<'a> {
             ret: message.ret,
             envelope_id: message.envid.as_deref().and_then(EnvelopeId::parse),
             recipients: left.iter().filter_map(wishes).collect(),
-            chunk: None,
+            ..Options::default()
         }
     }
 

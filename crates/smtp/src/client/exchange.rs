@@ -127,7 +127,10 @@ impl Exchange {
                 return None;
             }
             push_display(out, format_args!("BDAT {size} LAST\r\n"));
-            self.content = Some(Content::Chunk(Chunk::new(size)));
+            self.content = Some(Content::Chunk(match self.transaction.body {
+                BodyType::BinaryMime => Chunk::binary(size),
+                BodyType::SevenBit | BodyType::EightBitMime => Chunk::new(size),
+            }));
             self.said += 1;
             return Some(Said::Chunk);
         }
@@ -274,8 +277,10 @@ impl Exchange {
         if let (Some(_), Some(size)) = (extensions.size, transaction.size) {
             push_display(out, format_args!(" SIZE={size}"));
         }
-        if transaction.body == BodyType::EightBitMime {
-            out.extend_from_slice(b" BODY=8BITMIME");
+        match transaction.body {
+            BodyType::SevenBit => {}
+            BodyType::EightBitMime => out.extend_from_slice(b" BODY=8BITMIME"),
+            BodyType::BinaryMime => out.extend_from_slice(b" BODY=BINARYMIME"),
         }
         if self.smtp_utf8 {
             out.extend_from_slice(b" SMTPUTF8");
@@ -284,15 +289,30 @@ impl Exchange {
             // RFC 4954 §5: who submitted the message first is not vouched for.
             out.extend_from_slice(b" AUTH=<>");
         }
+        self.say_wishes(extensions, out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// What the sender wishes, as far as the peer takes wishes.
+    fn say_wishes(&self, extensions: &Extensions, out: &mut Vec<u8>) {
+        let options = &self.options;
         if extensions.dsn {
-            if let Some(ret) = self.options.ret {
+            if let Some(ret) = options.ret {
                 push_display(out, format_args!(" RET={ret}"));
             }
-            if let Some(id) = &self.options.envelope_id {
+            if let Some(id) = &options.envelope_id {
                 push_display(out, format_args!(" ENVID={}", id.as_str()));
             }
         }
-        out.extend_from_slice(b"\r\n");
+        if options.require_tls {
+            out.extend_from_slice(b" REQUIRETLS");
+        }
+        if let (Some(_), Some(by)) = (extensions.deliver_by, options.deliver_by) {
+            push_display(out, format_args!(" BY={by}"));
+        }
+        if let (true, Some(priority)) = (extensions.priority, options.priority) {
+            push_display(out, format_args!(" MT-PRIORITY={priority}"));
+        }
     }
 
     fn say_rcpt_options(&self, n: usize, out: &mut Vec<u8>) {
