@@ -10,7 +10,8 @@ pub mod listen; // 1 accept: sockets, how many connections
 
 pub mod receive; // 2 converse: one peer's dialogue, ended by our promise
 
-// 3 authenticate: comes with AUTH and sender authentication
+pub mod authenticate; // 3 who is it: SASL and accounts
+
 pub mod policy; // 4 decide: may this peer do this
 
 pub mod dispatch; // 5 take due work from the queue, write back outcomes

@@ -38,6 +38,18 @@ pub struct Space {
     pub total: u64,
 }
 
+/// What tells one state of a file from another without reading it: a file that was written to or
+/// replaced has another stamp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    /// Its number on its file system.
+    pub file: (u64, u64),
+    /// When its bytes and its metadata changed last, in nanoseconds of the system's clock.
+    pub changed: (i128, i128),
+    /// Its length in octets.
+    pub len: u64,
+}
+
 /// Files and folders. All calls block; callers that must not block go through
 /// [`Work`](crate::Work).
 pub trait Disk: Send + Sync {
@@ -55,6 +67,18 @@ pub trait Disk: Send + Sync {
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Room on the file system of `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// The stamp of the file that `path` leads to. A disk without such marks tells files apart by
+    /// their length alone.
+    ///
+    /// # Errors
+    /// As for opening it to read.
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let len = self.open(path, Open::Read)?.len()?;
+        Ok(Stamp {
+            len,
+            ..Stamp::default()
+        })
+    }
     /// Takes an exclusive lock on `path` (created when missing) for as long as the result lives.
     ///
     /// # Errors

@@ -8,13 +8,13 @@ use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt as _};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::{self, Entry, Lock, Open, Space};
+use crate::disk::{self, Entry, Lock, Open, Space, Stamp};
 
 mod beneath;
 
@@ -73,6 +73,19 @@ impl disk::Disk for Disk {
 
     fn space(&self, path: &Path) -> io::Result<Space> {
         Ok(space(&rustix::fs::statvfs(path)?))
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let metadata = std::fs::metadata(path)?;
+        let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Ok(Stamp {
+            file: (metadata.dev(), metadata.ino()),
+            changed: (
+                nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+                nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            ),
+            len: metadata.len(),
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
@@ -213,6 +226,23 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_stamp_tells_that_a_file_was_written_to_or_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("f"), dir.path().join("g"));
+        assert!(Disk.stamp(&path).is_err());
+        write(&Disk, &path, "one");
+        let first = Disk.stamp(&path).unwrap();
+        assert_eq!(Disk.stamp(&path).unwrap(), first);
+        write(&Disk, &other, "two");
+        Disk.rename(&other, &path).unwrap();
+        let second = Disk.stamp(&path).unwrap();
+        assert_ne!(second, first);
+        let file = Disk.open(&path, Open::ReadWrite).unwrap();
+        file.write_at(0, &[IoSlice::new(b"three")]).unwrap();
+        assert_ne!(Disk.stamp(&path).unwrap(), second);
     }
 
     #[test]
