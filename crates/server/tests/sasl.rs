@@ -1,5 +1,10 @@
 //! The example exchanges of the RFCs, from the shared vectors, with our mechanisms.
-#![allow(clippy::disallowed_methods)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use posthaste::authenticate::mechanism::scram::Stored;
 use posthaste::authenticate::mechanism::{Channel, Exchange, Mechanism, Step};

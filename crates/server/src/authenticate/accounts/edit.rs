@@ -161,6 +161,7 @@ fn absent(name: &Name, label: Option<&str>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use posthaste_world::real;
 

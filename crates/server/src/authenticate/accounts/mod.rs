@@ -1,7 +1,7 @@
 //! The accounts: who may authenticate, and with what.
 //!
-//! A [`Book`] is one state of the file of accounts and never changes; [`store`] reads the file again
-//! when it changed; [`edit`] changes it for `posthaste user`. The file's format is one line a
+//! A [`Book`] is one state of the file of accounts and never changes; [`store`] reads the file
+//! again when it changed; [`edit`] changes it for `posthaste user`. The file's format is one line a
 //! secret, see [`Secret`] and docs/reference/accounts.md.
 //!
 //! Other places for accounts (SQL, LDAP, Dovecot's socket, OAuth) come in beside the file: a login
@@ -260,7 +260,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_file_is_read_or_refused(text in "(\\PC{0,30}\n|[ab]@b.example:\\{PLAIN\\}x\n){0,8}") {
+        fn any_file_is_read_or_refused(
+            text in "(\\PC{0,30}\n|[ab]@b.example:\\{PLAIN\\}x\n){0,8}",
+        ) {
             let (book, _) = Book::parse(&text);
             prop_assert!(book.accounts().all(|a| book.find(&a.name).is_some()));
         }

@@ -2,8 +2,8 @@
 //!
 //! Both sides prove that they know the password, or what was made of it, and neither sends it. With
 //! -PLUS both also prove to see the same TLS channel (`tls-exporter`), so that nobody stands
-//! between. A client that could have bound the channel and says that we did not offer it is told no:
-//! somebody took the offer out (RFC 5802 §6).
+//! between. A client that could have bound the channel and says that we did not offer it is told
+//! no: somebody took the offer out (RFC 5802 §6).
 //!
 //! A user that is not there is asked as one that is ([`Stored::known`]); only the end differs from
 //! a right password's. Not here: mandatory extensions (there are none), acting for another user.

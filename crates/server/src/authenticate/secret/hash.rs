@@ -137,18 +137,15 @@ impl From<Keys> for Hash {
     }
 }
 
-/// Which of `hashes` is of the password with these forms. All are tried, so that how long it takes
-/// tells nothing of which.
+/// The positions of those of `hashes` that are of the password with these forms. Every one is
+/// tried, so that how long it takes tells nothing of which.
 #[must_use]
-pub fn which<'a>(hashes: impl Iterator<Item = &'a Hash>, forms: &[Cow<'_, [u8]>]) -> Option<usize> {
+pub fn all<'a>(hashes: impl Iterator<Item = &'a Hash>, forms: &[Cow<'_, [u8]>]) -> Vec<usize> {
     let mut kitchen = Kitchen(Vec::new());
-    let mut found = None;
-    for (at, hash) in hashes.enumerate() {
-        if hash.matches(forms, &mut kitchen) {
-            found = found.or(Some(at));
-        }
-    }
-    found
+    let matching = hashes
+        .enumerate()
+        .filter(|(_, hash)| hash.matches(forms, &mut kitchen));
+    matching.map(|(at, _)| at).collect()
 }
 
 /// What recipes gave for the forms of one password.
@@ -330,12 +327,11 @@ mod tests {
     use super::*;
 
     fn opens(field: &str, password: &str) -> bool {
-        let hash = Hash::parse(field).unwrap();
-        which(
-            [&hash].into_iter(),
-            &Password::new(password.as_bytes()).forms(),
-        )
-        .is_some()
+        let (hash, password) = (
+            Hash::parse(field).unwrap(),
+            Password::new(password.as_bytes()),
+        );
+        all([&hash].into_iter(), &password.forms()) == [0]
     }
 
     /// `secret` in each scheme: by `doveadm pw` of Dovecot 2.3, then by crypt(3) of libxcrypt.
@@ -392,9 +388,9 @@ mod tests {
         let hashes = [hash("one"), hash("two"), hash("three")];
         for (at, password) in ["one", "two", "three"].into_iter().enumerate() {
             let password = Password::new(password.as_bytes());
-            assert_eq!(which(hashes.iter(), &password.forms()), Some(at));
+            assert_eq!(all(hashes.iter(), &password.forms()), [at]);
         }
-        assert_eq!(which(hashes.iter(), &Password::new(b"four").forms()), None);
+        assert_eq!(all(hashes.iter(), &Password::new(b"four").forms()), [0; 0]);
     }
 
     #[test]

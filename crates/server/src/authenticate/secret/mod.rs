@@ -2,8 +2,8 @@
 //!
 //! A line is one of a passwd-file as Dovecot reads it (`user:{SCHEME}hash:::::: key=value …`); an
 //! account has as many lines as it has secrets. The keys that are ours are `label`, `scram`,
-//! `cram-md5` and `expires`; those of Dovecot that are obeyed are `nologin` and `allow_nets`; others
-//! are ignored. docs/reference/accounts.md is the format's page.
+//! `cram-md5` and `expires`; those of Dovecot that are obeyed are `nologin` and `allow_nets`; the
+//! others are ignored. docs/reference/accounts.md is the format's page.
 //!
 //! This module does **not** read files.
 
@@ -283,7 +283,7 @@ mod tests {
         let (read, secret) = Secret::parse(&line).unwrap();
         assert_eq!((read, &*secret.label), (name, "phone"));
         let hash = secret.hash.as_ref().unwrap();
-        assert_eq!(hash::which([hash].into_iter(), &password.forms()), Some(0));
+        assert_eq!(hash::all([hash].into_iter(), &password.forms()), [0]);
         assert!(secret.scram.is_some() && secret.cram_md5.is_some());
         assert_eq!(secret.last_day().as_deref(), Some("2027-12-31"));
         assert!(!line.contains("pencil"));
