@@ -1,15 +1,22 @@
 //! Who really sent a message: **verdicts and signatures only**.
 //!
-//! [`spf`] says whether a host may send for a domain, [`dmarc`] whether the author's domain stands
-//! behind the message and what it wants done otherwise. Each answer is a [`Verdict`] with its
-//! reason.
-//! DKIM and ARC are not here yet.
+//! [`spf`] says whether a host may send for a domain. [`Verifier`] checks the DKIM signatures and
+//! the ARC chain of a message while it comes. [`dmarc`] says whether the author's domain stands
+//! behind the message and what it wants done otherwise. [`authentication_results`] writes what was
+//! found into the message. Each answer is a [`Verdict`] with its reason. [`dkim::Signer`] signs.
 //!
 //! It does **not** act on a verdict, and knows no queue, configuration or reply.
 
+pub mod arc;
+pub mod authentication_results;
+pub mod dkim;
 pub mod dmarc;
+mod intake;
+mod lines;
 mod name;
 pub mod spf;
 mod verdict;
+mod verifier;
 
 pub use verdict::{NotAVerdict, Verdict};
+pub use verifier::{Verified, Verifier, verify};
