@@ -156,3 +156,174 @@ fn who_is_a_proxy_follows_a_reload_and_the_socket_stays() {
     let mut dialogue = Dialogue::connect_from(ip("127.0.0.2"), server.address());
     assert_eq!(dialogue.answer().code, 220);
 }
+
+/// Limits for the clients of the proxy, which are no friends.
+fn limited(limits: &str) -> Server {
+    Server::start(&format!("{LISTENER}\n[limits]\n{limits}\n"))
+}
+
+/// The record of a limit.
+fn limit(server: &Server, name: &str) -> serde_json::Value {
+    server.record(name, |record| {
+        record["event"] == "limit" && record["limit"] == name
+    })
+}
+
+fn greeted(server: &Server, client: &str) -> Dialogue {
+    let mut dialogue = proxied(server, &v1(client));
+    assert_eq!(dialogue.answer().code, 220);
+    assert_eq!(dialogue.ask("EHLO client.example").code, 250);
+    dialogue
+}
+
+#[test]
+fn connections_at_once_are_limited_for_each_address() {
+    let server = limited("connections_per_address = 2");
+    let mut open: Vec<_> = (0..2).map(|_| greeted(&server, "198.51.100.9")).collect();
+    let refused = proxied(&server, &v1("198.51.100.9")).answer();
+    assert_eq!(refused.code, 421);
+    assert!(
+        refused.lines[0].contains("at once, at most 2"),
+        "{refused:?}"
+    );
+    limit(&server, "connections_per_address");
+    greeted(&server, "198.51.100.10");
+    let friends: Vec<_> = (0..3).map(|_| greeted(&server, "192.0.2.9")).collect();
+    assert_eq!(
+        friends.len(),
+        3,
+        "a relay network meets no limit of addresses"
+    );
+    assert_eq!(open[0].ask("QUIT").code, 221);
+    assert!(open[0].rest().is_empty());
+    server.record("the end of the first", |r| {
+        r["event"] == "connection" && r["end"] == "quit"
+    });
+    greeted(&server, "198.51.100.9");
+}
+
+#[test]
+fn all_connections_together_are_limited() {
+    let server = limited("connections = 2");
+    let _open = [(); 2].map(|()| greeted(&server, "198.51.100.9"));
+    let refused = Dialogue::connect(server.address()).answer();
+    assert_eq!((refused.code, &refused.lines[0][..5]), (421, "4.3.2"));
+    assert_eq!(limit(&server, "connections")["times"], 1);
+}
+
+#[test]
+fn connections_per_minute_are_limited_unless_the_address_is_exempt() {
+    let server = limited("connections_per_minute = 2\nexempt = [\"203.0.113.0/24\"]");
+    for _ in 0..3 {
+        greeted(&server, "203.0.113.1");
+    }
+    for _ in 0..2 {
+        greeted(&server, "198.51.100.9");
+    }
+    let refused = proxied(&server, &v1("198.51.100.9")).answer();
+    assert_eq!(refused.code, 421);
+    assert!(
+        refused.lines[0].contains("at most 2 a minute"),
+        "{refused:?}"
+    );
+    limit(&server, "connections_per_minute");
+    // Loopback is exempt only by default.
+    let mut direct = Dialogue::connect(server.address());
+    let mut others = [(); 2].map(|()| Dialogue::connect(server.address()));
+    let mut codes = others.each_mut().map(|other| other.answer().code).to_vec();
+    codes.push(direct.answer().code);
+    codes.sort_unstable();
+    assert_eq!(codes, [220, 220, 421]);
+}
+
+#[test]
+fn messages_and_recipients_per_hour_are_limited() {
+    let server = limited("messages_per_hour = 2\nrecipients_per_hour = 3");
+    let mut dialogue = greeted(&server, "198.51.100.9");
+    assert_eq!(dialogue.ask("MAIL FROM:<a@sender.example>").code, 250);
+    assert_eq!(dialogue.ask("RCPT TO:<alice@local.example>").code, 250);
+    assert_eq!(dialogue.ask("RCPT TO:<nobody@local.example>").code, 550);
+    assert_eq!(dialogue.ask("RSET").code, 250);
+    let mut other = greeted(&server, "198.51.100.9");
+    assert_eq!(other.ask("MAIL FROM:<a@sender.example>").code, 250);
+    assert_eq!(other.ask("RCPT TO:<nobody@local.example>").code, 550);
+    let refused = other.ask("RCPT TO:<alice@local.example>");
+    assert_eq!((refused.code, &refused.lines[0][..5]), (452, "4.7.1"));
+    assert!(refused.lines[0].contains("recipients from 198.51.100.9, at most 3 an hour"));
+    limit(&server, "recipients_per_hour");
+    let refused = dialogue.ask("MAIL FROM:<a@sender.example>");
+    assert_eq!((refused.code, &refused.lines[0][..5]), (450, "4.7.1"));
+    limit(&server, "messages_per_hour");
+    let mut friend = greeted(&server, "192.0.2.9");
+    for _ in 0..3 {
+        assert_eq!(friend.ask("MAIL FROM:<a@sender.example>").code, 250);
+        assert_eq!(friend.ask("RSET").code, 250);
+    }
+}
+
+#[test]
+fn refused_recipients_and_errors_end_the_session() {
+    let server = limited("refused_recipients = 2\nerrors = 3");
+    let mut dialogue = greeted(&server, "198.51.100.9");
+    assert_eq!(dialogue.ask("MAIL FROM:<a@sender.example>").code, 250);
+    for code in [550, 550, 421] {
+        assert_eq!(dialogue.ask("RCPT TO:<nobody@local.example>").code, code);
+    }
+    assert!(dialogue.rest().is_empty());
+    limit(&server, "refused_recipients");
+    let mut dialogue = greeted(&server, "198.51.100.9");
+    for code in [500, 500, 500, 421] {
+        assert_eq!(dialogue.ask("NOSUCH").code, code);
+    }
+    assert!(dialogue.rest().is_empty());
+    server.record("too many errors", |record| {
+        record["end"] == "too-many-errors"
+    });
+}
+
+#[test]
+fn who_speaks_before_the_greeting_is_refused_unless_that_is_allowed() {
+    let early = |server: &Server, client: &str| {
+        let mut octets = v1(client);
+        octets.extend(b"EHLO client.example\r\n");
+        proxied(server, &octets)
+    };
+    let server = limited("");
+    let mut dialogue = early(&server, "198.51.100.9");
+    assert_eq!(dialogue.answer().code, 220);
+    let refused = dialogue.answer();
+    assert_eq!(refused.code, 554);
+    assert!(
+        refused.lines[0].contains("before our greeting"),
+        "{refused:?}"
+    );
+    assert!(dialogue.rest().is_empty());
+    limit(&server, "early_talkers");
+    let mut friend = early(&server, "192.0.2.9");
+    assert_eq!((friend.answer().code, friend.answer().code), (220, 250));
+    let server = limited("early_talkers = \"allow\"");
+    let mut dialogue = early(&server, "198.51.100.9");
+    assert_eq!((dialogue.answer().code, dialogue.answer().code), (220, 250));
+}
+
+#[test]
+fn slow_peers_are_told_what_took_too_long() {
+    let server = limited("hello_time = \"1s\"\ntransaction_time = \"1s\"");
+    let mut dialogue = proxied(&server, &v1("198.51.100.9"));
+    assert_eq!(dialogue.answer().code, 220);
+    // It speaks, and says no hello.
+    assert_eq!(dialogue.ask("NOOP").code, 250);
+    let told = dialogue.answer();
+    assert_eq!((told.code, &told.lines[0][..5]), (421, "4.4.2"));
+    assert!(told.lines[0].contains("no hello"), "{told:?}");
+    limit(&server, "hello_time");
+    let mut dialogue = greeted(&server, "198.51.100.9");
+    assert_eq!(dialogue.ask("MAIL FROM:<a@sender.example>").code, 250);
+    assert_eq!(dialogue.ask("RCPT TO:<alice@local.example>").code, 250);
+    assert_eq!(dialogue.ask("DATA").code, 354);
+    dialogue.send(b"Subject: a beginning\r\n");
+    let told = dialogue.answer();
+    assert_eq!((told.code, &told.lines[0][..5]), (421, "4.4.2"));
+    assert!(told.lines[0].contains("transaction"), "{told:?}");
+    limit(&server, "transaction_time");
+}

@@ -12,24 +12,23 @@ pub mod proxy;
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use posthaste_smtp::reply::Reply;
 use posthaste_world::net::{self, Endpoint};
 use posthaste_world::{BoxStream, World};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 
-use crate::config::{Listener, Service};
+use crate::config::{Listener, ListenerTls, Service};
+use crate::policy::rates::{Hit, Rates};
 use crate::receive::{self, Arrival, Reception, visit};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Log};
 
 use proxy::Progress;
 
-/// Connections served at once, over all listeners. Each costs a file descriptor and its buffers.
-pub const SESSIONS_MAX: usize = 20_000;
 /// How long to wait before accepting again after the system refused to (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How long a proxy may take to name its client. It connects for a client that is there already.
@@ -43,7 +42,11 @@ pub struct Gate {
     log: Arc<Log>,
     shutdown: Shutdown,
     reception: RwLock<Arc<Reception>>,
-    sessions: Arc<Semaphore>,
+    /// Connections that are being served.
+    inside: AtomicUsize,
+    /// Connections turned away since there was much room.
+    turned_away: AtomicU32,
+    rates: Arc<Rates>,
     number: AtomicU64,
 }
 
@@ -61,7 +64,9 @@ impl Gate {
             log,
             shutdown,
             reception: RwLock::new(reception),
-            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            inside: AtomicUsize::new(0),
+            turned_away: AtomicU32::new(0),
+            rates: Arc::default(),
             number: AtomicU64::new(0),
         })
     }
@@ -198,13 +203,35 @@ async fn accept(
     }
 }
 
+/// A place among the connections that are served; given back when it is dropped.
+struct Place(Arc<Gate>);
+
+impl Place {
+    fn take(gate: &Arc<Gate>, most: usize) -> Result<Self, Hit> {
+        let before = gate.inside.fetch_add(1, Ordering::Relaxed);
+        let place = Place(gate.clone());
+        if before < most {
+            if before < most / 2 {
+                gate.turned_away.store(0, Ordering::Relaxed);
+            }
+            return Ok(place);
+        }
+        let text = "too many connections to this server at once; try again later";
+        Err(Hit {
+            limit: "connections",
+            reply: Reply::new(421, (4, 3, 2), text),
+            times: gate.turned_away.fetch_add(1, Ordering::Relaxed) + 1,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn welcome(gate: &Arc<Gate>, stream: BoxStream, peer: Endpoint, listener: Arc<Listener>) {
-    let Ok(place) = gate.sessions.clone().try_acquire_owned() else {
-        gate.world
-            .work
-            .spawn("refuse", Box::pin(refuse(gate.clone(), stream)));
-        return;
-    };
     let arrival = Arrival {
         stream,
         address: peer.ip(),
@@ -213,14 +240,29 @@ fn welcome(gate: &Arc<Gate>, stream: BoxStream, peer: Endpoint, listener: Arc<Li
         number: gate.number.fetch_add(1, Ordering::Relaxed) + 1,
     };
     let reception = gate.current();
-    let busy = gate.shutdown.busy();
+    let place = Place::take(gate, reception.policy.limits.connections);
+    let (gate, busy) = (gate.clone(), gate.shutdown.busy());
+    let work = gate.world.work.clone();
     let task = async move {
-        if let Some(arrival) = introduced(arrival, &reception).await {
-            receive::serve(arrival, &reception).await;
+        match place {
+            Ok(_place) => admit(&gate, arrival, &reception).await,
+            Err(hit) => refuse(arrival, &hit, &reception).await,
         }
-        drop((place, busy));
+        drop(busy);
     };
-    gate.world.work.spawn("session", Box::pin(task));
+    work.spawn("session", Box::pin(task));
+}
+
+/// Serves an arrival, unless its proxy does not name it or its address has too many connections.
+async fn admit(gate: &Gate, arrival: Arrival, stages: &Reception) {
+    let Some(arrival) = introduced(arrival, stages).await else {
+        return;
+    };
+    let now = stages.world.clock.elapsed();
+    match stages.policy.seat(arrival.address, now, &gate.rates) {
+        Ok(seat) => receive::serve(arrival, seat, stages).await,
+        Err(hit) => refuse(arrival, &hit, stages).await,
+    }
 }
 
 /// The arrival as its client, when it comes from a proxy that names it. A connection that the
@@ -270,11 +312,18 @@ async fn read_header(stream: &mut BoxStream) -> Result<Option<SocketAddr>, Cow<'
     }
 }
 
-async fn refuse(gate: Arc<Gate>, mut stream: BoxStream) {
-    let text = b"421 4.3.2 Too many connections; try again later\r\n";
+/// Turns an arrival away with what it met. One that waits for a handshake would not understand it:
+/// it learns as much from the end of the connection.
+async fn refuse(mut arrival: Arrival, hit: &Hit, stages: &Reception) {
+    visit::turned_away(&arrival, hit, stages);
+    if arrival.listener.tls == ListenerTls::Implicit {
+        return;
+    }
+    let mut text = Vec::new();
+    hit.reply.render(&mut text);
     tokio::select! {
         // The peer may be gone already; it learns nothing then, and needs to learn nothing.
-        _ = stream.write_all(text) => {}
-        () = gate.world.clock.sleep(REFUSAL_TIME) => {}
+        _ = arrival.stream.write_all(&text) => {}
+        () = stages.world.clock.sleep(REFUSAL_TIME) => {}
     }
 }

@@ -46,8 +46,6 @@ const WORKERS: usize = 500;
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// The port of other servers (RFC 5321 §4.5.4.2).
 const SMTP_PORT: u16 = 25;
-/// Refused commands of one session before it is closed.
-const SESSION_ERRORS: u32 = 20;
 
 /// What is had before privileges are dropped: the sockets of a configuration, bound but not yet
 /// accepting, and the certificates that it names.
@@ -416,20 +414,21 @@ impl<'a> Wiring<'a> {
         let mut settings = server::Settings::new(config.hostname.as_str());
         settings.message_size = config.limits.message_size;
         settings.recipients = config.limits.recipients;
-        settings.errors = SESSION_ERRORS;
+        settings.errors = config.limits.errors;
         settings.extensions.dsn = true;
         settings.extensions.chunking = true;
         settings.extensions.smtp_utf8 = true;
         let mut with_starttls = settings.clone();
         with_starttls.extensions.starttls = true;
-        let networks = config.relay_networks.clone();
+        let (networks, limits) = (config.relay_networks.clone(), config.limits.clone());
+        let directory = self.directory.clone();
         Arc::new(Reception {
             world: self.world.clone(),
             log: self.log.clone(),
             settings: Arc::new(settings),
             with_starttls: Arc::new(with_starttls),
             acceptor: self.acceptor.clone(),
-            policy: Policy::new(self.directory.clone(), networks, config.hostname.as_str()),
+            policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
             queue: queue.clone(),
             shutdown: shutdown.clone(),
         })

@@ -77,6 +77,21 @@ pub enum Event<'a> {
         /// How long it was open.
         ms: u64,
     },
+    /// A peer met a limit, and was told so. Of a flood there are few records.
+    Limit {
+        /// The connection's number since start-up.
+        session: u64,
+        /// Name of the service it reached.
+        service: &'static str,
+        /// The peer's address.
+        peer: &'a str,
+        /// The key in `[limits]`.
+        limit: &'a str,
+        /// How often its address met limits since it was quiet; recorded at 1, 2, 4, 8 and so on.
+        times: u32,
+        /// What the peer was told.
+        reply: Cow<'a, str>,
+    },
     /// A proxy did not say for whom it connects; the connection was closed without a word.
     NotIntroduced {
         /// The connection's number since start-up.

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use posthaste::config::{Config, finding};
+use posthaste::config::{Config, Limits, finding};
 
 mod disk;
 
@@ -68,7 +68,7 @@ mailboxes = [\"alice\", \"bob\"]
     assert_eq!(check(&path), "no errors\n");
     let config = Config::load(&path, &disk::Folders).unwrap().config;
     assert_eq!(config.data_dir, folder.path().join("data"));
-    assert_eq!(config.limits.message_size, 50 * 1024 * 1024);
+    assert_eq!(config.limits, Limits::default());
     assert_eq!(config.retry.intervals.len(), 7);
 }
 

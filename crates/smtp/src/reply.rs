@@ -107,7 +107,8 @@ impl Reply {
     }
 
     /// The same reply with `tag` in brackets at its end.
-    pub(crate) fn tagged(self, tag: &str) -> Reply {
+    #[must_use]
+    pub fn tagged(self, tag: &str) -> Reply {
         let text = format!("{} [{tag}]", self.text).into();
         Reply { text, ..self }
     }

@@ -89,7 +89,7 @@ section! {
         tls: Tls = Is("{}");
         /// How names are looked up.
         dns: Dns = Is("{}");
-        /// What one message may cost.
+        /// What one message, one connection and one address may cost.
         limits: Limits = Is("{}");
         /// The domains whose mail we are responsible for. Recipients that do not exist are refused
         /// while the peer waits. A domain of ours always beats a route.
@@ -160,13 +160,46 @@ section! {
 }
 
 section! {
-    /// What one message may cost.
+    /// What one message, one connection and one address may cost. The defaults are meant never to
+    /// be met by an honest peer, however busy; who meets a limit is told which, and so is the log.
+    /// An address is an IPv4 address or the /64 network of an IPv6 one. Rates are buckets that
+    /// refill evenly: so many at once, then one each time its share of the period has passed.
     Limits "[limits]" {
         /// Largest message. Announced with SIZE, and enforced while a message comes in.
         message_size: Size = Is("\"50MiB\"");
         /// Most recipients of one transaction; at least 100 (RFC 5321 §4.5.3.1.8). Further ones
         /// get 452, and the peer sends them again in its next transaction.
         recipients: Count = Is("1000");
+        /// Connections at once, over all listeners. Further ones get 421. Each costs a file
+        /// descriptor and its buffers.
+        connections: Count = Is("20000");
+        /// Connections at once from one address. Further ones get 421.
+        connections_per_address: Count = Is("100");
+        /// New connections per minute from one address. Further ones get 421.
+        connections_per_minute: Count = Is("600");
+        /// Messages per hour from one address. Further ones get 450 at MAIL.
+        messages_per_hour: Count = Is("36000");
+        /// Recipients per hour from one address, whether they exist or not. Further ones get 452.
+        recipients_per_hour: Count = Is("100000");
+        /// Networks whose addresses meet none of the four limits above. The `networks` of `[relay]`
+        /// meet them neither.
+        exempt: Many<Network> = Is("[\"127.0.0.0/8\", \"::1\"]");
+        /// Commands in one session that are no SMTP. The next one gets 421, and the session ends.
+        errors: Count = Is("20");
+        /// Recipients that one session may name in vain. The next one gets 421, and the connection
+        /// ends: who tries many addresses looks for those that exist.
+        refused_recipients: Count = Is("100");
+        /// Octets per second at which a message must come, on average over five minutes. A slower
+        /// one gets 421.
+        transfer_rate: Count = Is("100");
+        /// What a transaction may take, from MAIL to the end of the message. A longer one gets 421.
+        transaction_time: Duration = Is("\"3h\"");
+        /// What a peer may take from its connection to its EHLO or HELO. A slower one gets 421.
+        hello_time: Duration = Is("\"5m\"");
+        /// What to do about peers that speak before our greeting, as only programs do that hear no
+        /// answers: `refuse` them with 554, or `allow` it. Nobody is made to wait for this, and
+        /// the `networks` of `[relay]` may always.
+        early_talkers: String = Is("\"refuse\"");
     }
 }
 

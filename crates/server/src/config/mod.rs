@@ -61,7 +61,7 @@ pub struct Config {
     pub certificates: Vec<CertificateFiles>,
     /// DNS servers; none means the system's.
     pub dns_servers: Vec<SocketAddr>,
-    /// What one message may cost.
+    /// What one message, one connection and one address may cost.
     pub limits: Limits,
     /// Domains we are responsible for.
     pub domains: Vec<Domain>,
@@ -143,13 +143,69 @@ impl CertificateFiles {
     }
 }
 
-/// What one message may cost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What one message, one connection and one address may cost.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Largest message, in octets as received.
     pub message_size: u64,
     /// Most recipients of a transaction; at least 100 (RFC 5321 §4.5.3.1.8).
     pub recipients: usize,
+    /// Connections at once, over all listeners.
+    pub connections: usize,
+    /// Connections at once from one address.
+    pub connections_per_address: u32,
+    /// New connections per minute from one address.
+    pub connections_per_minute: u32,
+    /// Messages per hour from one address.
+    pub messages_per_hour: u32,
+    /// Recipients per hour from one address, refused ones included.
+    pub recipients_per_hour: u32,
+    /// Whose addresses meet none of the four limits above, besides the relay networks.
+    pub exempt: Networks,
+    /// Errors of protocol in one session.
+    pub errors: u32,
+    /// Refused recipients in one session.
+    pub refused_recipients: u32,
+    /// Octets per second at which a message must come at least, averaged over
+    /// [`pace::WINDOW`](crate::receive::pace::WINDOW).
+    pub transfer_rate: u64,
+    /// From MAIL to the end of data.
+    pub transaction_time: Duration,
+    /// From the connection to EHLO or HELO.
+    pub hello_time: Duration,
+    /// What is done about peers that speak before our greeting.
+    pub early_talkers: EarlyTalkers,
+}
+
+impl Default for Limits {
+    /// As where nothing is written.
+    fn default() -> Self {
+        Limits {
+            message_size: 50 * 1024 * 1024,
+            recipients: 1_000,
+            connections: 20_000,
+            connections_per_address: 100,
+            connections_per_minute: 600,
+            messages_per_hour: 36_000,
+            recipients_per_hour: 100_000,
+            exempt: Networks::loopback(),
+            errors: 20,
+            refused_recipients: 100,
+            transfer_rate: 100,
+            transaction_time: Duration::from_secs(3 * 3600),
+            hello_time: Duration::from_secs(300),
+            early_talkers: EarlyTalkers::Refuse,
+        }
+    }
+}
+
+/// What is done about a peer that speaks before our greeting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EarlyTalkers {
+    /// 554, and the end of the connection.
+    Refuse,
+    /// Nothing.
+    Allow,
 }
 
 /// A domain we are responsible for.

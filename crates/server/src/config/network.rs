@@ -158,6 +158,20 @@ impl fmt::Display for Network {
 pub struct Networks(Vec<Network>);
 
 impl Networks {
+    /// Those of this host alone.
+    #[must_use]
+    pub fn loopback() -> Self {
+        let four = Network {
+            base: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
+            prefix: 8,
+        };
+        let six = Network {
+            base: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            prefix: 128,
+        };
+        Networks(vec![four, six])
+    }
+
     /// Whether one of them holds `address`.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {

@@ -6,31 +6,44 @@
 //!
 //! This module does **not** write to the peer, log, or look anything up outside of memory.
 
+pub mod rates;
+
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_message::header::{Facts, MAX_RECEIVED};
 use posthaste_smtp::address::{ForwardPath, Mailbox};
 use posthaste_smtp::reply::Reply;
 
-use crate::config::Networks;
+use crate::config::{EarlyTalkers, Limits, Networks};
 use crate::lookup::{Directory, Final, Resolution};
+
+use rates::{Hit, Rates, Seat};
 
 /// What decides for a reception.
 pub struct Policy {
     directory: Arc<Directory>,
     relay_networks: Networks,
+    /// What one connection and one address may cost.
+    pub limits: Limits,
     greeting: Reply,
 }
 
 impl Policy {
     /// The policy of a configuration.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, relay_networks: Networks, hostname: &str) -> Self {
+    pub fn new(
+        directory: Arc<Directory>,
+        relay_networks: Networks,
+        limits: Limits,
+        hostname: &str,
+    ) -> Self {
         let greeting = Reply::plain(220, format!("{hostname} ESMTP Posthaste"));
         Policy {
             directory,
             relay_networks,
+            limits,
             greeting,
         }
     }
@@ -39,6 +52,37 @@ impl Policy {
     #[must_use]
     pub fn connect(&self) -> Reply {
         self.greeting.clone()
+    }
+
+    /// A seat for a connection from `address`, where that is known.
+    ///
+    /// # Errors
+    /// The address has too many already, or too many lately.
+    pub fn seat(
+        &self,
+        address: Option<IpAddr>,
+        now: Duration,
+        rates: &Arc<Rates>,
+    ) -> Result<Seat, Hit> {
+        match address.filter(|ip| !self.relays(*ip) && !self.limits.exempt.contain(*ip)) {
+            Some(ip) => rates.enter(ip, now, &self.limits),
+            None => Ok(rates.unlimited()),
+        }
+    }
+
+    /// What a peer is told that spoke before our greeting. RFC 5321 §3.1 wants it to wait; one that
+    /// does not hears no answers, and most likely is a program that sends what nobody asked for.
+    #[must_use]
+    pub fn early_talker(&self, address: Option<IpAddr>) -> Option<Reply> {
+        let friend = address.is_some_and(|ip| self.relays(ip));
+        (self.limits.early_talkers == EarlyTalkers::Refuse && !friend).then(|| {
+            let text = "you spoke before our greeting; wait for it (RFC 5321 section 3.1)";
+            Reply::new(554, (5, 5, 1), text)
+        })
+    }
+
+    fn relays(&self, address: IpAddr) -> bool {
+        self.relay_networks.contain(address)
     }
 
     /// Whom a forward-path leads to, or why nobody (RFC 5321 §3.3); `address` is the peer's, where
@@ -74,7 +118,7 @@ impl Policy {
         mailbox: Mailbox,
         id: &str,
     ) -> Result<Vec<Final>, Reply> {
-        if address.is_some_and(|ip| self.relay_networks.contain(ip)) {
+        if address.is_some_and(|ip| self.relays(ip)) {
             return Ok(vec![Final {
                 address: mailbox,
                 alias: None,

@@ -17,6 +17,7 @@ use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxStream, Timer};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use super::pace::Slow;
 use crate::shutdown::Shutdown;
 use crate::tls::server::Acceptor;
 use crate::tls::{Facts, Failed};
@@ -32,6 +33,8 @@ pub enum Disconnect {
     Lost,
     /// The peer was silent for longer than the session's patience.
     Timeout,
+    /// The peer was slower than a limit permits.
+    Slow(Slow),
 }
 
 /// How much of a peer's patience is left.
@@ -50,6 +53,7 @@ pub struct Connection {
     timer: Box<dyn Timer>,
     peer: Endpoint,
     shutdown: Shutdown,
+    received: u64,
 }
 
 impl Connection {
@@ -66,6 +70,7 @@ impl Connection {
             timer,
             peer,
             shutdown,
+            received: 0,
         }
     }
 
@@ -75,9 +80,32 @@ impl Connection {
         &self.peer
     }
 
+    /// Octets that have come from it.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Sends the greeting. What the peer has sent before it could read it is read first, so that
+    /// the session knows an early talker.
+    ///
+    /// # Errors
+    /// The connection is lost, or the peer's time is up.
+    pub async fn greet(&mut self, session: &mut Session) -> Result<(), Disconnect> {
+        self.timer.set(WRITE_TIME);
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(end)) = self.poll_read(cx, session) {
+                return Poll::Ready(Err(end));
+            }
+            self.poll_flush(cx, session)
+        })
+        .await
+    }
+
     /// Sends the replies that are ready, in one write where the kernel takes them at once, then
     /// waits for input. A peer that closes its end is told to the session, and so is a stop of the
-    /// server between two transactions, so that both end in order.
+    /// server between two transactions, so that both end in order. The peer has no longer than
+    /// `most`, however patient the session is.
     ///
     /// # Errors
     /// The connection is lost, or the peer's time is up.
@@ -85,10 +113,11 @@ impl Connection {
         &mut self,
         session: &mut Session,
         patience: Patience,
+        most: Duration,
     ) -> Result<(), Disconnect> {
         let replied = self.flush(session).await?;
         if replied || patience == Patience::Fresh {
-            self.timer.set(session.patience());
+            self.timer.set(session.patience().min(most));
         }
         let shutdown = self.shutdown.clone();
         let mut stopping = std::pin::pin!(shutdown.stopping());
@@ -121,7 +150,7 @@ impl Connection {
     ) -> Result<Facts, Failed> {
         let secured = match self.flush(session).await {
             Ok(_) => self.shake_hands(acceptor).await,
-            Err(Disconnect::Timeout) => Err(Failed::Timeout),
+            Err(Disconnect::Timeout | Disconnect::Slow(_)) => Err(Failed::Timeout),
             Err(Disconnect::Lost) => Err(Failed::Lost),
         };
         match &secured {
@@ -154,8 +183,13 @@ impl Connection {
         if end == Err(Disconnect::Lost) {
             return end;
         }
-        if end == Err(Disconnect::Timeout) {
-            let reply = Reply::timed_out(&session.settings().hostname);
+        let hostname = &session.settings().hostname;
+        let reply = match end {
+            Err(Disconnect::Timeout) => Some(Reply::timed_out(hostname)),
+            Err(Disconnect::Slow(slow)) => Some(slow.reply(hostname)),
+            Err(Disconnect::Lost) | Ok(_) => None,
+        };
+        if let Some(reply) = reply {
             session.close(reply);
         }
         let said = self.flush(session).await;
@@ -208,6 +242,7 @@ impl Connection {
                 if n == 0 {
                     session.peer_closed();
                 } else {
+                    self.received += n as u64;
                     session.input_filled(n);
                 }
                 Poll::Ready(Ok(()))

@@ -2,18 +2,21 @@
 //!
 //! [`serve`] is the reception of the way of a message: it asks the session what the peer wants,
 //! asks the other stages for the answer, and hands it back. [`accept`] is everything between the
-//! final dot and its reply. Octets and time are [`connection`]'s, what a transaction has gathered
-//! is [`transaction`]'s, what the log is told is [`visit`]'s.
+//! final dot and its reply. Octets and patience are [`connection`]'s, slow peers are
+//! [`pace`]'s, what a transaction has gathered is [`transaction`]'s, what the log is told is
+//! [`visit`]'s.
 //!
 //! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
 
 pub mod connection;
+pub mod pace;
 pub mod recipients;
 pub mod transaction;
 pub mod visit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_message::header::Facts;
 use posthaste_queue::Queue;
@@ -25,6 +28,7 @@ use posthaste_world::{BoxStream, World};
 
 use crate::config::{Listener, ListenerTls};
 use crate::policy::Policy;
+use crate::policy::rates::Seat;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
 use crate::tls::server::Acceptor;
@@ -79,9 +83,17 @@ pub fn content_facts(facts: &Facts) -> ContentFacts {
     }
 }
 
+impl Reception {
+    /// The time that never goes back.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.world.clock.elapsed()
+    }
+}
+
 /// Serves one peer until its connection ends, and records how it went.
-pub async fn serve(arrival: Arrival, stages: &Reception) {
-    let mut visit = Visit::new(&arrival, stages);
+pub async fn serve(arrival: Arrival, seat: Seat, stages: &Reception) {
+    let mut visit = Visit::new(&arrival, seat, stages);
     let timer = stages.world.clock.timer();
     let mut connection =
         Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
@@ -107,9 +119,13 @@ async fn converse(
     let mut patience = Patience::Fresh;
     let end = loop {
         if session.wants_input() {
-            match connection.exchange(session, patience).await {
+            let left = visit.pace.left(stages.now(), connection.received());
+            match connection.exchange(session, patience, left).await {
                 Ok(()) => patience = Patience::Running,
-                Err(end) => break Err(end),
+                Err(end) => {
+                    let (now, received) = (stages.now(), connection.received());
+                    break Err(visit.pace.ended(end, now, received));
+                }
             }
         } else if session.wants_handshake() {
             visit.secured(connection.secure(session, &stages.acceptor).await);
@@ -120,7 +136,11 @@ async fn converse(
         }
         match event {
             None => {}
-            Some(Event::Connected) => session.answer(stages.policy.connect()),
+            Some(Event::Connected) => {
+                if let Err(end) = greet(connection, session, visit, stages).await {
+                    break Err(end);
+                }
+            }
             Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
             Some(Event::StartTls) => session.answer(Reply::start_tls()),
             // Not offered yet.
@@ -130,7 +150,10 @@ async fn converse(
                 session.name_transaction(transaction.name());
             }
             Some(Event::Rcpt(rcpt)) => session.answer(transaction.add(&rcpt, visit, stages)),
-            Some(Event::Data) => session.answer(transaction.open_draft(stages)),
+            Some(Event::Data) => {
+                visit.pace.message(stages.now(), connection.received());
+                session.answer(transaction.open_draft(stages));
+            }
             Some(Event::Body(octets)) => transaction.write(octets).await,
             Some(Event::HeadersEnd) => {}
             Some(Event::EndOfData) => match accept(transaction.take(), stages, visit).await {
@@ -145,12 +168,28 @@ async fn converse(
     connection.farewell(session, end).await
 }
 
+/// The greeting. A peer that did not wait for it hears it too, and then why it is not served.
+async fn greet(
+    connection: &mut Connection,
+    session: &mut Session,
+    visit: &Visit,
+    stages: &Reception,
+) -> Result<(), Disconnect> {
+    session.answer(stages.policy.connect());
+    connection.greet(session).await?;
+    if let Some(refusal) = visit.talks_early(session.early_talker(), stages) {
+        session.close(refusal);
+    }
+    Ok(())
+}
+
 /// Everything between the final dot and the reply to it. `None` when no reply would be true.
 async fn accept(
     received: Option<Received>,
     stages: &Reception,
     visit: &mut Visit,
 ) -> Option<Result<Accepted, Reply>> {
+    visit.pace.over();
     let mut received = received?;
     let answer = match stages.policy.message(received.facts(), &received.id_text) {
         Err(refusal) => Err(refusal),

@@ -59,6 +59,7 @@ impl Transaction {
     /// MAIL: begins one, unless the disk is full.
     pub fn begin(&mut self, mail: Mail, visit: &mut Visit, stages: &Reception) -> Reply {
         visit.transactions += 1;
+        visit.pace.transaction(stages.now());
         let id = QueueId::new(stages.world.clock.now(), &*stages.world.random);
         let received = Received {
             id,
@@ -74,6 +75,11 @@ impl Transaction {
         if stages.queue.is_full() {
             let text = format!("the disk is full; try again later [{}]", received.id_text);
             return visit.refuse(&received, Reply::new(452, (4, 3, 1), text), stages);
+        }
+        let counted = visit.seat.message(stages.now(), &stages.policy.limits);
+        if let Err(hit) = counted {
+            let refusal = visit.met(hit, stages).tagged(&received.id_text);
+            return visit.refuse(&received, refusal, stages);
         }
         let reply = Reply::new(
             250,
@@ -91,9 +97,10 @@ impl Transaction {
         };
         let path = &rcpt.forward_path;
         let id = &received.id_text;
-        let added = stages
-            .policy
-            .recipient(visit.address, path, id)
+        let counted = visit.seat.recipient(stages.now(), &stages.policy.limits);
+        let added = counted
+            .map_err(|hit| visit.met(hit, stages).tagged(id))
+            .and_then(|()| stages.policy.recipient(visit.address, path, id))
             .and_then(|finals| {
                 received.recipients.add(rcpt, finals).map_err(|TooMany| {
                     let text = format!("{path}: too many recipients for one message [{id}]");
@@ -108,7 +115,7 @@ impl Transaction {
             let (to, reply) = (path.to_string(), refusal.to_string());
             received.refused.push(Refused { to, reply });
         }
-        visit.refused_recipient(refusal)
+        visit.refused_recipient(refusal, stages)
     }
 
     /// DATA: makes a draft for what follows.

@@ -1,6 +1,7 @@
-//! One connection's story: who came, what it did, how it ended. Makes the records of reception.
+//! One connection's story: who came, what it did and how much of what it may, how it ended.
+//! Makes the records of reception.
 //!
-//! It does **not** influence what happens.
+//! It does **not** decide about messages and recipients.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,15 +13,13 @@ use posthaste_smtp::server::{Accepted, Closed, Hello, Reset};
 use posthaste_world::net::Endpoint;
 
 use super::connection::Disconnect;
+use super::pace::Pace;
 use super::transaction::Received;
 use super::{Arrival, Reception};
 use crate::config::Service;
+use crate::policy::rates::{Hit, Seat};
 use crate::telemetry::{self, Event, clean};
 use crate::tls::{Facts, Failed};
-
-/// Recipients that may be refused on one connection before it is closed. A list with dead addresses
-/// in it stays below, who guesses addresses does not.
-const REFUSED_RECIPIENTS_MAX: u32 = 100;
 
 /// One connection's story.
 pub struct Visit {
@@ -30,6 +29,10 @@ pub struct Visit {
     pub peer_text: String,
     /// The address by which it may be granted anything, when it is known.
     pub address: Option<IpAddr>,
+    /// How slow it may be.
+    pub pace: Pace,
+    /// What counts it together with the others of its address.
+    pub seat: Seat,
     /// What it reached.
     pub service: Service,
     /// What it called itself; empty before EHLO or HELO.
@@ -50,11 +53,13 @@ pub struct Visit {
 impl Visit {
     /// A connection that has just come.
     #[must_use]
-    pub fn new(arrival: &Arrival, stages: &Reception) -> Self {
+    pub fn new(arrival: &Arrival, seat: Seat, stages: &Reception) -> Self {
         Visit {
             peer: arrival.peer.clone(),
             peer_text: arrival.peer.to_string(),
             address: arrival.address,
+            pace: Pace::new(&stages.policy.limits, stages.now()),
+            seat,
             service: arrival.listener.service,
             hello: String::new(),
             protocol: Protocol::Smtp,
@@ -64,7 +69,7 @@ impl Visit {
             accepted: 0,
             refused_recipients: 0,
             number: arrival.number,
-            begun: stages.world.clock.elapsed(),
+            begun: stages.now(),
         }
     }
 
@@ -85,22 +90,49 @@ impl Visit {
         } else {
             Protocol::Smtp
         };
+        self.pace.greeted();
         self.hello = hello.name.into();
         Reply::plain(250, "")
     }
 
     /// A recipient was refused. Who tries many addresses is looking for those that exist: then the
     /// connection ends (RFC 5321 §7.3).
-    pub fn refused_recipient(&mut self, refusal: Reply) -> Reply {
+    pub fn refused_recipient(&mut self, refusal: Reply, stages: &Reception) -> Reply {
         self.refused_recipients += 1;
-        if self.refused_recipients <= REFUSED_RECIPIENTS_MAX {
+        if self.refused_recipients <= stages.policy.limits.refused_recipients {
             return refusal;
         }
-        Reply::new(
-            421,
-            (4, 7, 0),
-            format!("too many refused recipients; {refusal}"),
-        )
+        let text = format!("too many refused recipients; {refusal}");
+        let reply = Reply::new(421, (4, 7, 0), text);
+        self.limit("refused_recipients", &reply, 1, stages);
+        reply
+    }
+
+    /// Whether the peer spoke before our greeting: what it is told when that is not permitted.
+    pub fn talks_early(&self, early: bool, stages: &Reception) -> Option<Reply> {
+        let refusal = stages.policy.early_talker(self.address).filter(|_| early)?;
+        self.limit("early_talkers", &refusal, 1, stages);
+        Some(refusal)
+    }
+
+    /// The peer's address met a limit: what the peer is told.
+    pub fn met(&self, hit: Hit, stages: &Reception) -> Reply {
+        self.limit(hit.limit, &hit.reply, hit.times, stages);
+        hit.reply
+    }
+
+    /// A flood makes few records: the first, the second, the fourth and so on.
+    fn limit(&self, limit: &str, reply: &Reply, times: u32, stages: &Reception) {
+        if times.is_power_of_two() {
+            stages.log.emit(&Event::Limit {
+                session: self.number,
+                service: self.service.name(),
+                peer: &self.peer_text,
+                limit,
+                times,
+                reply: clean(&reply.to_string()),
+            });
+        }
     }
 
     /// A transaction was refused at MAIL.
@@ -146,7 +178,8 @@ impl Visit {
     }
 
     /// The session ended a transaction without a message.
-    pub fn reset(&self, received: Option<Received>, why: &Reset, stages: &Reception) {
+    pub fn reset(&mut self, received: Option<Received>, why: &Reset, stages: &Reception) {
+        self.pace.over();
         let Some(received) = received else { return };
         match why {
             Reset::Command => self.transaction(&received, "aborted", "RSET", stages),
@@ -175,8 +208,13 @@ impl Visit {
             Ok(Closed::Injected) => "injected",
             Ok(Closed::Ours) => "closed",
             Err(Disconnect::Timeout) => "timeout",
+            Err(Disconnect::Slow(slow)) => {
+                let reply = slow.reply(&stages.settings.hostname);
+                self.limit(slow.limit(), &reply, 1, stages);
+                "timeout"
+            }
         };
-        let open = stages.world.clock.elapsed().saturating_sub(self.begun);
+        let open = stages.now().saturating_sub(self.begun);
         stages.log.emit(&Event::Connection {
             session: self.number,
             service: self.service.name(),
@@ -208,6 +246,20 @@ impl Visit {
             result,
             reply: clean(reply),
             tls: self.tls.as_ref().map(telemetry::Tls::from).as_ref(),
+        });
+    }
+}
+
+/// A connection was turned away at a limit: there was no dialogue.
+pub fn turned_away(arrival: &Arrival, hit: &Hit, stages: &Reception) {
+    if hit.times.is_power_of_two() {
+        stages.log.emit(&Event::Limit {
+            session: arrival.number,
+            service: arrival.listener.service.name(),
+            peer: &arrival.peer.to_string(),
+            limit: hit.limit,
+            times: hit.times,
+            reply: clean(&hit.reply.to_string()),
         });
     }
 }

@@ -4,6 +4,7 @@
 //! when it cannot be used; the others go on, so that one run reports everything.
 
 mod domain;
+mod limits;
 mod listener;
 mod route;
 pub(crate) mod text;
@@ -19,17 +20,9 @@ use posthaste_world::net::Endpoint;
 use super::file::{self, File};
 use super::finding::{Finding, Source};
 use super::value::{Many, Reader, Setting};
-use super::{Config, Limits, Retry, Server};
+use super::{Config, Retry, Server};
 use crate::lookup::{Directory, Resolution};
 
-/// Fewest recipients that a server must take in a transaction (RFC 5321 §4.5.3.1.8).
-const RECIPIENTS_MIN: u64 = 100;
-/// Most recipients of a transaction.
-const RECIPIENTS_MAX: u64 = 50_000;
-/// Smallest limit of a message's size (RFC 5321 §4.5.3.1.7).
-const MESSAGE_SIZE_MIN: u64 = 64 * 1024;
-/// Largest limit of a message's size.
-const MESSAGE_SIZE_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Shortest wait between attempts.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Most waits between attempts that can be listed.
@@ -85,7 +78,7 @@ impl Meaning<'_> {
         self.ours = listeners.iter().flat_map(|l| l.addresses.clone()).collect();
         let certificates = self.certificates(file);
         let dns_servers = self.dns_servers(file);
-        let limits = file.limits.as_ref().and_then(|l| self.limits(&l.value));
+        let limits = self.limits(file);
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
         let relay_networks = self.relay_networks(file);
         let routes = self.routes(file);
@@ -188,28 +181,6 @@ impl Meaning<'_> {
             }
         }
         parsed
-    }
-
-    fn limits(&mut self, written: &file::Limits) -> Option<Limits> {
-        let (size, recipients) = (written.message_size.as_ref()?, written.recipients.as_ref()?);
-        if !(MESSAGE_SIZE_MIN..=MESSAGE_SIZE_MAX).contains(&size.value.0) {
-            self.reader.error(
-                &size.span,
-                format!("a message size of {} octets is out of range", size.value.0),
-                "write a size from \"64KiB\" (RFC 5321 §4.5.3.1.7) to \"2GiB\"",
-            );
-        }
-        if !(RECIPIENTS_MIN..=RECIPIENTS_MAX).contains(&recipients.value.0) {
-            self.reader.error(
-                &recipients.span,
-                format!("{} recipients are out of range", recipients.value.0),
-                "write a number from 100 (RFC 5321 §4.5.3.1.8) to 50000",
-            );
-        }
-        Some(Limits {
-            message_size: size.value.0,
-            recipients: usize::try_from(recipients.value.0).ok()?,
-        })
     }
 
     fn retry(&mut self, section: &Setting<file::Retry>) -> Option<Retry> {
