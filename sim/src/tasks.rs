@@ -1,10 +1,10 @@
 //! The work door of a simulated world: all tasks on one thread, in an order drawn from the seed.
 //!
-//! Nothing runs until [`SimTasks::settle`]; a dropped [`SimTasks`] drops its tasks where they
-//! stand, which is what a crash does to them.
+//! Nothing runs until [`SimTasks::settle`]. Tasks belong to processes ([`SimTasks::process`]);
+//! [`SimTasks::kill`] drops those of one where they stand, which is what a crash does to them.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -16,14 +16,22 @@ use crate::rng::Rng;
 /// Rounds without an end after which tasks are taken to wake each other for ever.
 const ROUNDS: usize = 100_000;
 
-/// Tasks of one process.
+/// The tasks of all processes of a world.
 pub struct SimTasks {
     new: Mutex<Vec<Task>>,
     kept: Mutex<Vec<Task>>,
     rng: Mutex<Rng>,
+    polls: AtomicU64,
+}
+
+/// The work door of one process.
+pub struct Process {
+    tasks: Arc<SimTasks>,
+    number: u32,
 }
 
 struct Task {
+    process: u32,
     future: BoxFuture<'static, ()>,
     woken: Arc<Flag>,
 }
@@ -39,12 +47,28 @@ impl Wake for Flag {
 impl SimTasks {
     /// No tasks yet.
     #[must_use]
-    pub fn new(rng: Rng) -> Self {
-        SimTasks {
+    pub fn new(rng: Rng) -> Arc<Self> {
+        Arc::new(SimTasks {
             new: Mutex::default(),
             kept: Mutex::default(),
             rng: Mutex::new(rng),
-        }
+            polls: AtomicU64::new(0),
+        })
+    }
+
+    /// The door of the process with this number.
+    #[must_use]
+    pub fn process(self: &Arc<Self>, number: u32) -> Arc<Process> {
+        Arc::new(Process {
+            tasks: self.clone(),
+            number,
+        })
+    }
+
+    /// How often a task was polled so far.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
     }
 
     /// Runs tasks until none can go on. False when they never stop.
@@ -66,6 +90,7 @@ impl SimTasks {
             };
             let mut task = tasks.swap_remove(i);
             task.woken.0.store(false, Ordering::Relaxed);
+            self.polls.fetch_add(1, Ordering::Relaxed);
             let waker = Waker::from(task.woken.clone());
             let done = task.future.as_mut().poll(&mut Context::from_waker(&waker));
             if done == Poll::Pending {
@@ -75,52 +100,65 @@ impl SimTasks {
         false
     }
 
-    /// Runs a future beside the tasks, until none can go on. `None` when it does not end.
+    /// Runs a future beside the tasks of process 0, until none can go on. `None` when it does not
+    /// end.
     pub fn wait<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let result = Arc::new(Mutex::new(None));
         let inside = result.clone();
-        self.add(Box::pin(async move {
+        let waiting = async move {
             let value = future.await;
             *crate::locked(&inside) = Some(value);
-        }));
+        };
+        self.add(0, Box::pin(waiting));
         self.settle();
         crate::locked(&result).take()
     }
 
-    /// Polls everything at the next chance: the clock was moved.
+    /// Polls everything at the next chance.
     pub fn wake(&self) {
         for task in crate::locked(&self.kept).iter() {
             task.woken.0.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Drops all tasks where they stand, and what they start while they are dropped.
-    pub fn kill(&self) {
+    /// Drops all tasks of a process where they stand, and what they start while they are dropped.
+    pub fn kill(&self, process: u32) {
         loop {
-            let mut tasks = std::mem::take(&mut *crate::locked(&self.kept));
-            tasks.append(&mut crate::locked(&self.new));
-            if tasks.is_empty() {
+            let mut dead = Vec::new();
+            for tasks in [&self.kept, &self.new] {
+                let mut tasks = crate::locked(tasks);
+                let (gone, stay) = std::mem::take(&mut *tasks)
+                    .into_iter()
+                    .partition(|task: &Task| task.process == process);
+                *tasks = stay;
+                dead.extend::<Vec<Task>>(gone);
+            }
+            if dead.is_empty() {
                 return;
             }
         }
     }
 
-    fn add(&self, future: BoxFuture<'static, ()>) {
+    fn add(&self, process: u32, future: BoxFuture<'static, ()>) {
         let woken = Arc::new(Flag(AtomicBool::new(true)));
-        crate::locked(&self.new).push(Task { future, woken });
+        crate::locked(&self.new).push(Task {
+            process,
+            future,
+            woken,
+        });
     }
 }
 
-impl Work for SimTasks {
+impl Work for Process {
     fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
-        self.add(task);
+        self.tasks.add(self.number, task);
     }
 
     fn dedicated(&self, _: &'static str, task: BoxFuture<'static, ()>) {
-        self.add(task);
+        self.tasks.add(self.number, task);
     }
 
     fn run(
@@ -146,7 +184,8 @@ mod tests {
             let seen = Arc::new(Mutex::new(Vec::new()));
             for n in 0..6 {
                 let seen = seen.clone();
-                tasks.spawn("t", Box::pin(async move { crate::locked(&seen).push(n) }));
+                let task = Box::pin(async move { crate::locked(&seen).push(n) });
+                tasks.process(n).spawn("t", task);
             }
             assert!(tasks.settle());
             crate::locked(&seen).clone()
@@ -157,20 +196,21 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_tasks_drops_what_they_hold() {
-        let held = Arc::new(());
+    fn killing_a_process_drops_what_its_tasks_hold_and_nothing_else() {
         let tasks = SimTasks::new(Rng::new(1));
-        let inside = held.clone();
-        tasks.spawn(
-            "t",
-            Box::pin(async move {
+        let held = [1, 2].map(|number| {
+            let held = Arc::new(());
+            let inside = held.clone();
+            let task = async move {
                 std::future::pending::<()>().await;
                 drop(inside);
-            }),
-        );
+            };
+            tasks.process(number).spawn("t", Box::pin(task));
+            held
+        });
         assert!(tasks.settle());
-        assert_eq!(Arc::strong_count(&held), 2);
-        tasks.kill();
-        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(held.each_ref().map(Arc::strong_count), [2, 2]);
+        tasks.kill(1);
+        assert_eq!(held.each_ref().map(Arc::strong_count), [1, 2]);
     }
 }

@@ -54,14 +54,14 @@ impl Through {
         settings: (&Path, Settings),
         mut rng: Rng,
     ) -> Result<(Self, Opened), Fault> {
-        let tasks = Arc::new(SimTasks::new(rng.fork()));
+        let tasks = SimTasks::new(rng.fork());
         let world = World {
             clock: Arc::new(clock.clone()),
             disk: Arc::new(disk.clone()),
             net: Arc::new(Nothing),
             dns: Arc::new(Nothing),
             random,
-            work: tasks.clone(),
+            work: tasks.process(0),
         };
         let key = |r: &Recipient| r.address.domain().to_string();
         let (queue, opened) = Queue::open(&world, settings.0, settings.1, Arc::new(key))?;
@@ -127,13 +127,13 @@ impl Through {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        posthaste_world::Work::spawn(&*self.tasks, "session", Box::pin(task));
+        posthaste_world::Work::spawn(&*self.tasks.process(0), "session", Box::pin(task));
     }
 }
 
 impl Drop for Through {
     fn drop(&mut self) {
-        self.tasks.kill();
+        self.tasks.kill(0);
     }
 }
 
