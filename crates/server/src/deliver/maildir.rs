@@ -15,8 +15,9 @@ use bytes::Bytes;
 use posthaste_world::disk::{File, Open};
 use posthaste_world::{Disk, Timestamp};
 
-/// Folders that are made when a mailbox lacks them.
-const FOLDERS: [&str; 3] = ["tmp", "new", "cur"];
+/// Folders that are made when a mailbox lacks them, `tmp` last: a mailbox that has it has all of
+/// them, durably.
+const FOLDERS: [&str; 2] = ["new", "cur"];
 /// Octets of a mailbox's path; a file's name and its folder still fit the system's limit of 4096.
 const PATH_MAX: usize = 3 * 1024;
 /// Octets in which `Delivered-To:` is looked for; longer header blocks are not ours.
@@ -303,10 +304,15 @@ impl<'a> Copy<'a> {
             Path::new("tmp").join(&self.name),
             Path::new("new").join(&self.name),
         );
-        let placed = self
-            .file
-            .sync()
-            .and_then(|()| self.mailbox.rename(&tmp, &new));
+        let rename = || match self.mailbox.rename(&tmp, &new) {
+            // Somebody else made `tmp` alone, or removed `new`.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make_folders(&*self.mailbox)?;
+                self.mailbox.rename(&tmp, &new)
+            }
+            renamed => renamed,
+        };
+        let placed = self.file.sync().and_then(|()| rename());
         match placed {
             Ok(()) => self.mailbox.sync_dir(Path::new("new")),
             Err(e) => {
@@ -324,13 +330,22 @@ impl<'a> Copy<'a> {
 
 /// Makes a mailbox's folders below `root`, durably.
 fn make_mailbox(root: &dyn Disk, folder: &Path) -> io::Result<()> {
-    for name in FOLDERS {
-        root.create_dir(&folder.join(name))?;
-    }
+    root.create_dir(folder)?;
+    make_folders(&*root.within(folder)?)?;
     // From the mailbox up to the root, whichever of them were there before.
     folder
         .ancestors()
-        .try_for_each(|above| root.sync_dir(above))
+        .try_for_each(|above| root.sync_dir(above))?;
+    // Only now is `tmp` made, whose absence leads here: a crash in between is made good by the next
+    // delivery.
+    root.create_dir(&folder.join("tmp"))
+}
+
+fn make_folders(mailbox: &dyn Disk) -> io::Result<()> {
+    for name in FOLDERS {
+        mailbox.create_dir(Path::new(name))?;
+    }
+    mailbox.sync_dir(Path::new(""))
 }
 
 /// The folder above the mailboxes, which is made durably when it is missing.

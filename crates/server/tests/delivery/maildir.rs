@@ -223,3 +223,28 @@ fn no_name_can_lead_out_of_its_folder() {
         );
     }
 }
+
+#[test]
+fn a_mailbox_that_was_half_made_is_made_whole() {
+    let disk = Files::with(&["/m/a/tmp"]);
+    let done = put(&*disk, &[letter("/m/a", "a@test")], &[b"\r\n"]).unwrap();
+    assert!(matches!(done[..], [Put::Done]), "{done:?}");
+    assert_eq!(disk.below("/m/a/new").len(), 1);
+    assert!(disk.below("/m/a/tmp").is_empty());
+}
+
+#[test]
+fn tmp_is_made_when_all_else_of_a_mailbox_is_durable() {
+    let disk = Files::with(&["/m"]);
+    put(&*disk, &[letter("/m/d.test/a", "a@test")], &[b"\r\n"]).unwrap();
+    let journal = disk.journal("");
+    let at = |what: &str| journal.iter().position(|l| l.starts_with(what)).unwrap();
+    let tmp = at("create_dir /m/d.test/a/tmp");
+    for before in [
+        "create_dir /m/d.test/a/new",
+        "sync_dir /m/d.test/a",
+        "sync_dir /m",
+    ] {
+        assert!(at(before) < tmp, "{before}: {journal:?}");
+    }
+}

@@ -131,6 +131,12 @@ impl Disk for Files {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.note("rename", to)?;
         let mut state = self.0.lock().unwrap();
+        if !to
+            .parent()
+            .is_some_and(|folder| state.folders.contains(folder))
+        {
+            return Err(ErrorKind::NotFound.into());
+        }
         let octets = state.files.remove(from).ok_or(ErrorKind::NotFound)?;
         state.files.insert(to.to_owned(), octets);
         Ok(())
