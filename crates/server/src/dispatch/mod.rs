@@ -35,8 +35,10 @@ const NOTICES_MAX: usize = 100;
 /// Recipients of one message that are given up, or told to be late, at once: what they owe in
 /// reports must fit into one frame of the spool.
 const SETTLED_AT_ONCE: usize = 500;
-/// Longest sleep of the dispatcher; it also closes connections that nobody used again.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Longest sleep of the dispatcher: so late it notices that the wall clock was set forward.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// The same while there are unused connections, which are to be closed in time.
+const SLEEP_WITH_UNUSED: Duration = Duration::from_secs(1);
 
 /// The stages of delivery, as one configuration wires them.
 pub struct Stages {
@@ -105,15 +107,17 @@ impl Dispatch {
                 self.start_notice(Hands::new(&self.queue, work));
             }
             self.close(self.unused.stale(self.world.clock.elapsed()));
-            let wait = self
-                .queue
-                .next_due()
-                .map(|due| due.since(self.world.clock.now()));
+            let most = match self.unused.is_empty() {
+                true => SLEEP_MAX,
+                false => SLEEP_WITH_UNUSED,
+            };
+            let due = self.queue.next_due();
+            let wait = due.map_or(most, |due| due.since(self.world.clock.now()).min(most));
             tokio::select! {
                 biased;
                 () = self.shutdown.stopping() => {}
                 () = changed => {}
-                () = self.world.clock.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)) => {}
+                () = self.world.clock.sleep(wait) => {}
             }
         }
         self.close(self.unused.drain());

@@ -49,6 +49,12 @@ impl Unused {
         None
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Takes out those that nobody may use any more at `now` (elapsed time), to be closed.
     #[must_use]
     pub(super) fn stale(&self, now: Duration) -> Vec<Connection> {
