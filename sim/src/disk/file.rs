@@ -68,16 +68,7 @@ impl File for SimFile {
         let fate = state.call(11, words, || {
             format!("read #{} {position}+{}", self.inode, bytes.len())
         })?;
-        let from = self
-            .inode(state, false)?
-            .now()
-            .get(size(position)?..)
-            .unwrap_or_default();
-        let n = from.len().min(bytes.len());
-        bytes
-            .iter_mut()
-            .zip(from)
-            .for_each(|(to, from)| *to = *from);
+        let n = self.inode(state, false)?.now().read(size(position)?, bytes);
         if n > 0 && state.fault(state.faults.flip, "a bit turns over") {
             let i = state.rng.index(n);
             let bit = state.rng.below(8);

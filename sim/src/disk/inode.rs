@@ -33,22 +33,75 @@ enum Change {
     Length(usize),
 }
 
-/// A file's content.
+/// A file's octets. Zeros at its end take no memory: servers set much room aside.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Content {
+    octets: Vec<u8>,
+    len: usize,
+}
+
+impl Content {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Fills `bytes` from `at` on; says how much there was.
+    pub(super) fn read(&self, at: usize, bytes: &mut [u8]) -> usize {
+        let n = self.len.saturating_sub(at).min(bytes.len());
+        let written = self.octets.get(at..).unwrap_or_default();
+        let (written, _) = written.split_at(n.min(written.len()));
+        let (filled, _) = bytes.split_at_mut(n);
+        let (from_file, zeros) = filled.split_at_mut(written.len());
+        from_file.copy_from_slice(written);
+        zeros.fill(0);
+        n
+    }
+
+    fn resize(&mut self, len: usize) {
+        self.octets.truncate(len);
+        self.len = len;
+    }
+
+    /// Writes into a file, which grows as needed, with zeros in a gap.
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        if self.octets.len() < end {
+            self.octets.resize(end, 0);
+        }
+        if let Some(target) = self.octets.get_mut(at..end) {
+            target.copy_from_slice(bytes);
+        }
+        self.len = self.len.max(end);
+    }
+
+    fn flip(&mut self, at: usize, bit: u8) {
+        let mut octet = [0];
+        if self.read(at, &mut octet) == 1 {
+            self.put(at, &octet.map(|octet| octet ^ (1 << (bit % 8))));
+        }
+    }
+}
+
+/// A file's content: durable, and as programs see it.
 #[derive(Default, Debug)]
 pub(super) struct Inode {
-    durable: Vec<u8>,
-    now: Vec<u8>,
+    durable: Content,
+    now: Content,
     pending: Vec<Change>,
 }
 
 impl Inode {
     /// What programs see.
-    pub(super) fn now(&self) -> &[u8] {
+    pub(super) fn now(&self) -> &Content {
         &self.now
     }
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
-        put(&mut self.now, at, bytes);
+        self.now.put(at, bytes);
         self.pending.push(Change::Write {
             at,
             bytes: bytes.to_vec(),
@@ -56,15 +109,15 @@ impl Inode {
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
-        self.now.resize(len, 0);
+        self.now.resize(len);
         self.pending.push(Change::Length(len));
     }
 
     pub(super) fn sync(&mut self) {
         for change in self.pending.drain(..) {
             match change {
-                Change::Write { at, bytes } => put(&mut self.durable, at, &bytes),
-                Change::Length(len) => self.durable.resize(len, 0),
+                Change::Write { at, bytes } => self.durable.put(at, &bytes),
+                Change::Length(len) => self.durable.resize(len),
             }
         }
     }
@@ -88,11 +141,8 @@ impl Inode {
 
     /// Turns one bit over, on the disk and for programs.
     pub(super) fn flip(&mut self, at: usize, bit: u8) {
-        for bytes in [&mut self.durable, &mut self.now] {
-            if let Some(octet) = bytes.get_mut(at) {
-                *octet ^= 1 << (bit % 8);
-            }
-        }
+        self.durable.flip(at, bit);
+        self.now.flip(at, bit);
     }
 
     fn survive(&mut self, rng: &mut Rng) {
@@ -110,29 +160,18 @@ impl Inode {
                 _ if i > whole => return,
                 Change::Length(len) => {
                     if !torn || rng.chance(odds) {
-                        self.durable.resize(len, 0);
+                        self.durable.resize(len);
                     }
                 }
                 Change::Write { at, bytes } => {
                     for (from, sector) in sectors(at, &bytes) {
                         if !torn || rng.chance(odds) {
-                            put(&mut self.durable, from, sector);
+                            self.durable.put(from, sector);
                         }
                     }
                 }
             }
         }
-    }
-}
-
-/// Writes into a file, which grows as needed, with zeros in a gap.
-fn put(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    let end = at + bytes.len();
-    if file.len() < end {
-        file.resize(end, 0);
-    }
-    if let Some(target) = file.get_mut(at..end) {
-        target.copy_from_slice(bytes);
     }
 }
 
@@ -155,6 +194,26 @@ fn sectors(mut at: usize, mut bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8
 mod tests {
     use super::*;
 
+    fn octets(inode: &Inode) -> Vec<u8> {
+        let mut octets = vec![0; inode.now().len() + 1];
+        let n = inode.now().read(0, &mut octets);
+        octets.truncate(n);
+        octets
+    }
+
+    #[test]
+    fn room_that_was_set_aside_reads_as_zeros_and_takes_no_memory() {
+        let mut inode = Inode::default();
+        inode.set_len(1 << 40);
+        inode.write(3, &[7; 2]);
+        let mut octets = [9; 8];
+        assert_eq!(inode.now().read(0, &mut octets), 8);
+        assert_eq!(octets, [0, 0, 0, 7, 7, 0, 0, 0]);
+        assert_eq!(inode.now().read((1 << 40) - 1, &mut octets), 1);
+        inode.set_len(4);
+        assert_eq!(inode.now().read(0, &mut octets), 4);
+    }
+
     #[test]
     fn what_is_synced_survives_and_what_is_not_may_be_lost_or_torn() {
         let mut seen = std::collections::BTreeSet::new();
@@ -165,8 +224,9 @@ mod tests {
             inode.sync();
             inode.write(100, &[2; 2000]);
             inode.crash(&mut rng);
-            assert_eq!(inode.now().get(..100), Some(&[1; 100][..]));
-            let kept = inode.now().iter().filter(|b| **b == 2).count();
+            let octets = octets(&inode);
+            assert_eq!(octets.get(..100), Some(&[1; 100][..]));
+            let kept = octets.iter().filter(|b| **b == 2).count();
             seen.insert((kept == 0, kept == 2000, (1..2000).contains(&kept)));
         }
         assert_eq!(seen.len(), 3, "lost, kept and torn all happen");
@@ -181,7 +241,8 @@ mod tests {
             inode.write(0, &[1; 512]);
             inode.write(1024, &[2; 512]);
             inode.crash(&mut Rng::new(seed));
-            (inode.now()[0], inode.now()[1024]) == (0, 2)
+            let octets = octets(&inode);
+            (octets[0], octets[1024]) == (0, 2)
         });
         assert!(reordered);
     }
@@ -193,10 +254,10 @@ mod tests {
             let mut inode = Inode::default();
             inode.write(0, &[7; 512]);
             inode.sync_fails(&mut rng);
-            let seen = inode.now() == [7; 512];
+            let seen = octets(&inode) == [7; 512];
             inode.sync();
             inode.crash(&mut rng);
-            seen && inode.now() != [7; 512]
+            seen && octets(&inode) != [7; 512]
         });
         assert!(lost);
     }

@@ -23,8 +23,8 @@ enum Change {
 #[derive(Debug)]
 struct Pending {
     change: Change,
-    /// Folders whose sync is still to come.
-    folders: Vec<PathBuf>,
+    /// The folder whose sync makes it durable.
+    folder: PathBuf,
 }
 
 /// All names.
@@ -62,30 +62,31 @@ impl Names {
     }
 
     pub(super) fn set(&mut self, path: &Path, node: Node) {
-        self.note(Change::Set(path.to_owned(), node), [path, path]);
+        self.note(Change::Set(path.to_owned(), node), path);
     }
 
     pub(super) fn unset(&mut self, path: &Path) {
         if let Some(node) = self.get(path) {
-            self.note(Change::Unset(path.to_owned(), node), [path, path]);
+            self.note(Change::Unset(path.to_owned(), node), path);
         }
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) {
         if let Some(node) = self.get(from) {
             let change = Change::Rename(from.to_owned(), to.to_owned(), node);
-            self.note(change, [from, to]);
+            // Both names change in one step, which the sync of the new one's folder waits for.
+            self.note(change, to);
         }
     }
 
     pub(super) fn sync(&mut self, folder: &Path) {
         let durable = &mut self.durable;
-        self.pending.retain_mut(|pending| {
-            pending.folders.retain(|f| f != folder);
-            if pending.folders.is_empty() {
+        self.pending.retain(|pending| {
+            let done = pending.folder == folder;
+            if done {
                 apply(durable, &pending.change);
             }
-            !pending.folders.is_empty()
+            !done
         });
     }
 
@@ -93,7 +94,7 @@ impl Names {
     pub(super) fn sync_fails(&mut self, folder: &Path, rng: &mut Rng) {
         let durable = &mut self.durable;
         self.pending.retain(|pending| {
-            let done = pending.folders.iter().all(|f| f == folder) && rng.coin();
+            let done = pending.folder == folder && rng.coin();
             if done {
                 apply(durable, &pending.change);
             }
@@ -128,15 +129,10 @@ impl Names {
         self.now.clone_from(&self.durable);
     }
 
-    fn note(&mut self, change: Change, paths: [&Path; 2]) {
+    fn note(&mut self, change: Change, path: &Path) {
         apply(&mut self.now, &change);
-        let mut folders: Vec<PathBuf> = paths
-            .iter()
-            .filter_map(|p| p.parent())
-            .map(Path::to_owned)
-            .collect();
-        folders.dedup();
-        self.pending.push(Pending { change, folders });
+        let folder = path.parent().unwrap_or(path).to_owned();
+        self.pending.push(Pending { change, folder });
     }
 }
 
@@ -189,6 +185,22 @@ mod tests {
             names.rename(a, b);
             names.crash(&mut Rng::new(seed));
             assert!(names.get(a).is_some() != names.get(b).is_some());
+        }
+    }
+
+    #[test]
+    fn a_rename_into_another_folder_is_durable_with_the_sync_of_that_folder() {
+        for seed in 0..100 {
+            let mut names = Names::new(Path::new("/d"));
+            for folder in ["/d/tmp", "/d/new"] {
+                names.set(Path::new(folder), Node::Folder);
+            }
+            names.sync(Path::new("/d"));
+            names.set(Path::new("/d/tmp/f"), Node::File(1));
+            names.rename(Path::new("/d/tmp/f"), Path::new("/d/new/f"));
+            names.sync(Path::new("/d/new"));
+            names.crash(&mut Rng::new(seed));
+            assert!(names.get(Path::new("/d/new/f")).is_some());
         }
     }
 
