@@ -3,26 +3,50 @@
 use std::fmt;
 
 use crate::level2::{self, Way};
+use crate::level3;
 use crate::trace::Trace;
 
 /// Seeds of level 2 that found something once. They run first, for ever.
-const KNOWN: &str = include_str!("../seeds/level2.txt");
+const KNOWN_2: &str = include_str!("../seeds/level2.txt");
+/// The same of level 3.
+const KNOWN_3: &str = include_str!("../seeds/level3.txt");
 
-/// Seeds of a campaign that does not say how many.
-const SEEDS: u64 = 10_000;
+/// Seeds of a campaign that does not say how many: of level 2, of level 2 through the queue, and of
+/// level 3.
+const SEEDS: [u64; 3] = [10_000, 1_000, 1_000];
 
 /// One seed in this many is run twice, and must do the same.
 const TWICE: u64 = 100;
 
+/// What is driven by a seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Level 2: the spool and the schedule, or the queue.
+    Two(Way),
+    /// Level 3: whole servers.
+    Three,
+}
+
+impl Kind {
+    /// As the command line has it.
+    fn options(self) -> &'static str {
+        match self {
+            Kind::Two(Way::Store) => "--level 2",
+            Kind::Two(Way::Queue) => "--level 2 --queue",
+            Kind::Three => "--level 3",
+        }
+    }
+}
+
 /// What to run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// What is driven; `None` for the store, and then a tenth of the seeds through the queue.
-    pub way: Option<Way>,
+    /// What is driven; `None` for everything.
+    pub kind: Option<Kind>,
     /// This seed only, with all that happens in it.
     pub only: Option<u64>,
-    /// Otherwise so many,
-    pub seeds: u64,
+    /// Otherwise so many of each kind; `None` for the usual number,
+    pub seeds: Option<u64>,
     /// from this one on; `None` for the known ones, then from 0.
     pub from: Option<u64>,
     /// Steps of one life; `None` for the usual number.
@@ -38,9 +62,9 @@ impl Plan {
     /// What is wrong with them.
     pub fn parse(words: &[String]) -> Result<Plan, String> {
         let mut plan = Plan {
-            way: None,
+            kind: None,
             only: None,
-            seeds: SEEDS,
+            seeds: None,
             from: None,
             steps: None,
             quiet: false,
@@ -49,8 +73,8 @@ impl Plan {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--quiet" => plan.quiet = true,
-                "--queue" => plan.way = Some(Way::Queue),
-                "--store" => plan.way = Some(Way::Store),
+                "--queue" => plan.kind = Some(Kind::Two(Way::Queue)),
+                "--store" => plan.kind = Some(Kind::Two(Way::Store)),
                 _ => plan.set(word, words.next())?,
             }
         }
@@ -63,10 +87,14 @@ impl Plan {
             return Err(format!("{word} needs a number"));
         };
         match word {
-            "--level" if value == 2 => {}
-            "--level" => return Err(format!("there is no level {value} here")),
+            "--level" => match (value, self.kind) {
+                (2, Some(Kind::Two(_))) => {}
+                (2, _) => self.kind = Some(Kind::Two(Way::Store)),
+                (3, _) => self.kind = Some(Kind::Three),
+                _ => return Err(format!("there is no level {value} here")),
+            },
             "--seed" => self.only = Some(value),
-            "--seeds" => self.seeds = value,
+            "--seeds" => self.seeds = Some(value),
             "--from" => self.from = Some(value),
             "--steps" => self.steps = Some(value),
             _ => return Err(format!("unknown option {word}")),
@@ -75,32 +103,33 @@ impl Plan {
     }
 
     /// What to run, in order.
-    fn runs(&self) -> Vec<(Way, u64)> {
+    fn runs(&self) -> Vec<(Kind, u64)> {
         let from = self.from.unwrap_or(0);
-        let fresh = |way, seeds| (from..from.saturating_add(seeds)).map(move |seed| (way, seed));
-        match self.way {
-            Some(way) => fresh(way, self.seeds).collect(),
-            None => {
-                let known = if self.from.is_none() {
-                    known()
-                } else {
-                    Vec::new()
-                };
-                let known = known.into_iter().map(|seed| (Way::Store, seed));
-                let store = fresh(Way::Store, self.seeds);
-                known
-                    .chain(store)
-                    .chain(fresh(Way::Queue, self.seeds / 10))
-                    .collect()
+        let kinds = [Kind::Two(Way::Store), Kind::Two(Way::Queue), Kind::Three];
+        let mut runs = Vec::new();
+        for (kind, usual) in kinds.into_iter().zip(SEEDS) {
+            if self.kind.is_some_and(|wanted| wanted != kind) {
+                continue;
             }
+            if self.from.is_none() {
+                runs.extend(known(kind).into_iter().map(|seed| (kind, seed)));
+            }
+            let end = from.saturating_add(self.seeds.unwrap_or(usual));
+            runs.extend((from..end).map(|seed| (kind, seed)));
         }
+        runs
     }
 }
 
-/// The seeds that found something once.
+/// The seeds of a kind that found something once.
 #[must_use]
-pub fn known() -> Vec<u64> {
-    let lines = KNOWN
+pub fn known(kind: Kind) -> Vec<u64> {
+    let text = match kind {
+        Kind::Two(Way::Store) => KNOWN_2,
+        Kind::Two(Way::Queue) => "",
+        Kind::Three => KNOWN_3,
+    };
+    let lines = text
         .lines()
         .map(|l| l.split('#').next().unwrap_or_default().trim());
     lines.filter_map(|l| l.parse().ok()).collect()
@@ -110,7 +139,7 @@ pub fn known() -> Vec<u64> {
 #[derive(Debug)]
 pub struct Failure {
     /// What was driven.
-    pub way: Way,
+    pub kind: Kind,
     /// Its seed.
     pub seed: u64,
     /// What is broken.
@@ -121,47 +150,77 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "level 2, seed {}: {}", self.seed, self.broken)?;
-        let way = if self.way == Way::Queue {
-            " --queue"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "replay: cargo xtask sim --level 2{way} --seed {}",
-            self.seed
-        )
+        let options = self.kind.options();
+        writeln!(f, "{options}, seed {}: {}", self.seed, self.broken)?;
+        write!(f, "replay: cargo xtask sim {options} --seed {}", self.seed)
     }
 }
 
 impl std::error::Error for Failure {}
+
+/// What happened in the runs of a campaign.
+#[derive(Default)]
+struct Totals {
+    two: (u64, level2::Totals),
+    three: (u64, level3::Totals),
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if self.two.0 > 0 {
+            parts.push(format!("level 2: {} seeds, {}", self.two.0, self.two.1));
+        }
+        if self.three.0 > 0 {
+            parts.push(format!("level 3: {} seeds, {}", self.three.0, self.three.1));
+        }
+        f.write_str(&parts.join("\n"))
+    }
+}
+
+impl Totals {
+    /// Runs a seed; gives what happened in it, as a hash.
+    fn run(&mut self, (kind, seed): (Kind, u64), steps: Option<u64>) -> Result<u64, Box<Failure>> {
+        match kind {
+            Kind::Two(way) => {
+                let run = level2::run(way, seed, steps, false)?;
+                self.two.0 += 1;
+                self.two.1.add(&run.totals);
+                Ok(run.trace.hash())
+            }
+            Kind::Three => {
+                let run = level3::run(seed, steps, false)?;
+                self.three.0 += 1;
+                self.three.1.add(&run.totals);
+                Ok(run.trace.hash())
+            }
+        }
+    }
+}
 
 /// Runs seed after seed until one fails.
 ///
 /// # Errors
 /// The failure, with how many seeds it took.
 pub fn campaign(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<String, String> {
-    let mut totals = level2::Totals::default();
-    let mut done = 0;
-    for (way, seed) in plan.runs() {
+    let mut totals = Totals::default();
+    let mut done: u64 = 0;
+    for (kind, seed) in plan.runs() {
         done += 1;
         let found = |failure: Box<Failure>| format!("{failure}\ncaught after {done} seeds");
-        let run = level2::run(way, seed, plan.steps, false).map_err(found)?;
+        let hash = totals.run((kind, seed), plan.steps).map_err(found)?;
         if done % TWICE == 1 {
-            let again = level2::run(way, seed, plan.steps, false).map_err(found)?;
-            if again.trace.hash() != run.trace.hash() {
-                return Err(format!("seed {seed} did not do the same twice"));
+            let again = Totals::default().run((kind, seed), plan.steps);
+            if again.map_err(found)? != hash {
+                let options = kind.options();
+                return Err(format!("{options}, seed {seed} did not do the same twice"));
             }
         }
-        totals.add(&run.totals);
-        if done % 1000 == 0 {
-            say(&format!("{done} seeds, {totals}"));
+        if done.is_multiple_of(1000) {
+            say(&format!("{done} seeds\n{totals}"));
         }
     }
-    Ok(format!(
-        "level 2: {done} seeds hold every promise: {totals}"
-    ))
+    Ok(format!("{done} seeds hold every promise\n{totals}"))
 }
 
 /// Runs one seed and tells all that happens.
@@ -169,14 +228,24 @@ pub fn campaign(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<String, String
 /// # Errors
 /// The failure.
 pub fn replay(plan: &Plan, seed: u64, say: &mut dyn FnMut(&str)) -> Result<String, String> {
-    let way = plan.way.unwrap_or(Way::Store);
-    let run = level2::run(way, seed, plan.steps, !plan.quiet);
-    let (trace, end) = match &run {
-        Ok(run) => (
-            &run.trace,
-            Ok(format!("seed {seed}: {}; trace {}", run.totals, run.trace)),
-        ),
-        Err(failure) => (&failure.trace, Err(failure.to_string())),
+    let keep = !plan.quiet;
+    let run = match plan.kind.unwrap_or(Kind::Two(Way::Store)) {
+        Kind::Two(way) => {
+            level2::run(way, seed, plan.steps, keep).map(|run| (run.totals.to_string(), run.trace))
+        }
+        Kind::Three => {
+            level3::run(seed, plan.steps, keep).map(|run| (run.totals.to_string(), run.trace))
+        }
+    };
+    let (trace, end) = match run {
+        Ok((totals, trace)) => {
+            let end = format!("seed {seed}: {totals}; trace {trace}");
+            (trace, Ok(end))
+        }
+        Err(failure) => {
+            let end = failure.to_string();
+            (failure.trace, Err(end))
+        }
     };
     trace.lines().iter().for_each(|line| say(line));
     end

@@ -6,11 +6,12 @@ mod campaign;
 pub mod clock;
 pub mod disk;
 pub mod level2;
+pub mod level3;
 pub mod rng;
 pub mod tasks;
 pub mod trace;
 
-pub use campaign::{Failure, Plan, campaign, known, replay};
+pub use campaign::{Failure, Kind, Plan, campaign, known, replay};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

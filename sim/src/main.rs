@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use posthaste_sim::{Plan, campaign, replay};
 
 const USAGE: &str = "\
-posthaste-sim [--level 2] [--seeds N] [--from S]   seeds from S; else the known ones, then from 0
-posthaste-sim [--level 2] --seed S [--quiet]       one seed, with all that happens in it
-              [--queue]                            through the queue; --store: the store
-              [--steps N]                          steps of a life, instead of the usual number";
+posthaste-sim [KIND] [--seeds N] [--from S]   seeds from S; else the known ones, then from 0
+posthaste-sim [KIND] --seed S [--quiet]       one seed, with all that happens in it
+              [--steps N]                     steps of a life, instead of the usual number
+KIND: --level 2 (--queue: through the queue; --store: the store), --level 3; without: all";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,7 +4,7 @@
 //! [`SimTasks::kill`] drops those of one where they stand, which is what a crash does to them.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -21,7 +21,6 @@ pub struct SimTasks {
     new: Mutex<Vec<Task>>,
     kept: Mutex<Vec<Task>>,
     rng: Mutex<Rng>,
-    polls: AtomicU64,
 }
 
 /// The work door of one process.
@@ -52,7 +51,6 @@ impl SimTasks {
             new: Mutex::default(),
             kept: Mutex::default(),
             rng: Mutex::new(rng),
-            polls: AtomicU64::new(0),
         })
     }
 
@@ -63,12 +61,6 @@ impl SimTasks {
             tasks: self.clone(),
             number,
         })
-    }
-
-    /// How often a task was polled so far.
-    #[must_use]
-    pub fn polls(&self) -> u64 {
-        self.polls.load(Ordering::Relaxed)
     }
 
     /// Runs tasks until none can go on. False when they never stop.
@@ -90,7 +82,6 @@ impl SimTasks {
             };
             let mut task = tasks.swap_remove(i);
             task.woken.0.store(false, Ordering::Relaxed);
-            self.polls.fetch_add(1, Ordering::Relaxed);
             let waker = Waker::from(task.woken.clone());
             let done = task.future.as_mut().poll(&mut Context::from_waker(&waker));
             if done == Poll::Pending {

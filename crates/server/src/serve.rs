@@ -231,6 +231,12 @@ impl Node {
         self.open.iter().map(Open::record)
     }
 
+    /// Messages in the queue.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.queue.counts().messages
+    }
+
     /// Goes by another configuration: new connections and new attempts follow it. Listeners are
     /// opened and closed as it says; `hostname` and `data_dir` stay until a restart.
     ///

@@ -26,7 +26,7 @@ use posthaste_queue::invariants::{self, Broken};
 use posthaste_queue::schedule::{Schedule, Wishes};
 use posthaste_queue::spool::{Fault, Store, Waiting};
 
-use crate::campaign::Failure;
+use crate::campaign::{Failure, Kind};
 use crate::clock::SimClock;
 use crate::disk::{Faults, SimDisk};
 use crate::rng::{Rng, SeededRandom};
@@ -136,7 +136,7 @@ pub fn run(way: Way, seed: u64, steps: Option<u64>, keep_text: bool) -> Result<R
             totals: world.totals,
         }),
         Err(broken) => Err(Box::new(Failure {
-            way,
+            kind: Kind::Two(way),
             seed,
             broken: broken.to_string(),
             trace,

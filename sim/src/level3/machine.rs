@@ -1,0 +1,220 @@
+//! A machine with one of our servers on it: the whole program, on a simulated disk, network, clock
+//! and resolver, that is started, killed, and loses its power.
+
+use std::io::{self, IoSlice, Write};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use posthaste::config::Config;
+use posthaste::serve::{self, Node};
+use posthaste::telemetry::Log;
+use posthaste_world::disk::Open;
+use posthaste_world::net::Endpoint;
+use posthaste_world::{Disk, World};
+
+use super::letter;
+use super::scene::Scene;
+use crate::disk::SimDisk;
+use crate::rng::{Rng, SeededRandom};
+use crate::tasks::SimTasks;
+use crate::trace::Trace;
+
+/// Where its mailboxes are.
+const MAIL: &str = "/mail";
+/// Its configuration.
+const FILE: &str = "/etc/posthaste.toml";
+/// Largest file that is read back.
+const FILE_MAX: u64 = 16 << 20;
+/// Room on its disk.
+const ROOM: u64 = 1 << 40;
+
+/// One of our servers.
+pub(super) struct Machine {
+    pub(super) host: IpAddr,
+    pub(super) name: String,
+    scene: Arc<Scene>,
+    tasks: Arc<SimTasks>,
+    process: u32,
+    disk: SimDisk,
+    random: Arc<SeededRandom>,
+    configuration: String,
+    node: Option<Node>,
+    log: Records,
+}
+
+/// The records of a server, kept when somebody reads along.
+#[derive(Clone)]
+struct Records(Option<Arc<Mutex<Vec<u8>>>>);
+
+impl Write for Records {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        if let Some(kept) = &self.0 {
+            crate::locked(kept).extend_from_slice(octets);
+        }
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How a server ends without being asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Crash {
+    /// The process is killed.
+    Kill,
+    /// The power goes.
+    Power,
+}
+
+impl Machine {
+    /// A machine that is switched off. `number` is its process, and its place in the world.
+    pub(super) fn new(
+        scene: &Arc<Scene>,
+        tasks: &Arc<SimTasks>,
+        (process, host, name): (u32, IpAddr, &str),
+        configuration: String,
+        (rng, keep_text): (&mut Rng, bool),
+    ) -> Self {
+        let disk = SimDisk::new(Path::new("/"), ROOM, rng.fork(), Trace::new(keep_text));
+        Machine {
+            host,
+            name: name.to_owned(),
+            scene: scene.clone(),
+            tasks: tasks.clone(),
+            process,
+            disk,
+            random: Arc::new(SeededRandom::new(rng.fork())),
+            configuration,
+            node: None,
+            log: Records(keep_text.then(Arc::default)),
+        }
+    }
+
+    /// Whether the server runs.
+    pub(super) fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Starts the server.
+    ///
+    /// # Errors
+    /// It does not start, on a disk that is in order.
+    pub(super) fn start(&mut self) -> Result<(), String> {
+        self.scene.net.set_power(self.host, true);
+        self.write_configuration().map_err(|e| e.to_string())?;
+        let world = World {
+            clock: Arc::new(self.scene.clock.clone()),
+            disk: Arc::new(self.disk.clone()),
+            net: self.scene.net.door(self.host),
+            dns: Arc::new(self.scene.dns.clone()),
+            random: self.random.clone(),
+            work: self.tasks.process(self.process),
+        };
+        let loaded = Config::load(Path::new(FILE), &self.disk).map_err(|findings| {
+            let texts = findings.iter().map(ToString::to_string);
+            texts.collect::<Vec<_>>().join("\n")
+        })?;
+        let log = Log::new(Box::new(self.log.clone()), world.clock.clone());
+        let running = log.clone().run(world.work.clone());
+        world.work.spawn("log", Box::pin(running));
+        let sockets = serve::bind(&world, &loaded.config).map_err(|f| f.to_string())?;
+        let node = Node::start(&world, &log, &loaded.config, (sockets, Vec::new()));
+        self.node = Some(node.map_err(|f| f.to_string())?);
+        Ok(())
+    }
+
+    fn write_configuration(&self) -> io::Result<()> {
+        let file = Path::new(FILE);
+        for folder in ["/etc", MAIL, "/data"] {
+            self.disk.create_dir(Path::new(folder))?;
+        }
+        if self.disk.read(file, FILE_MAX).is_ok() {
+            return Ok(());
+        }
+        let open = self.disk.open(file, Open::CreateNew)?;
+        open.write_at(0, &[IoSlice::new(self.configuration.as_bytes())])?;
+        open.sync()?;
+        for folder in ["/etc", "/"] {
+            self.disk.sync_dir(Path::new(folder))?;
+        }
+        Ok(())
+    }
+
+    /// The power goes at the `calls`-th call of the disk from now.
+    pub(super) fn power_goes_in(&self, calls: Option<u64>) {
+        self.disk.crash_in(calls);
+    }
+
+    /// Whether the power went by itself.
+    pub(super) fn lost_power(&self) -> bool {
+        self.disk.crashed()
+    }
+
+    /// Ends the server where it stands.
+    pub(super) fn crash(&mut self, how: Crash) {
+        if how == Crash::Power {
+            self.scene.net.set_power(self.host, false);
+        }
+        self.tasks.kill(self.process);
+        self.node = None;
+        self.tasks.kill(self.process);
+        match how {
+            Crash::Kill => self.disk.restart_process(),
+            Crash::Power => self.disk.restart(),
+        }
+    }
+
+    /// The control socket's count of messages, asked of the running server.
+    pub(super) fn queued(&self) -> Option<usize> {
+        self.node.as_ref().map(Node::messages)
+    }
+
+    /// Where it takes mail.
+    pub(super) fn smtp(&self) -> Endpoint {
+        Endpoint::Tcp((self.host, 25).into())
+    }
+
+    /// What lies in its mailboxes: the mailbox, and the message as it was sent.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub(super) fn mail(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let mut found = Vec::new();
+        let folder = Path::new(MAIL);
+        for path in self.disk.files() {
+            let Ok(below) = path.strip_prefix(folder) else {
+                continue;
+            };
+            let parts: Vec<_> = below.iter().filter_map(|p| p.to_str()).collect();
+            let [domain, mailbox, "new", _] = parts.as_slice() else {
+                continue;
+            };
+            let stored = self.disk.read(&path, FILE_MAX)?;
+            let address = format!("{mailbox}@{domain}");
+            found.push((address, letter::with_crlf(&stored)));
+        }
+        Ok(found)
+    }
+
+    /// What the server recorded, line by line; empty unless somebody reads along.
+    pub(super) fn records(&self) -> Vec<String> {
+        let Some(kept) = &self.log.0 else {
+            return Vec::new();
+        };
+        let text = String::from_utf8_lossy(&crate::locked(kept)).into_owned();
+        let disk = self.disk.trace();
+        let lines = text.lines().chain(disk.lines().iter().map(String::as_str));
+        lines.map(|line| format!("{}: {line}", self.name)).collect()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.tasks.kill(self.process);
+        self.node = None;
+        self.tasks.kill(self.process);
+    }
+}
