@@ -1,13 +1,47 @@
 //! A raw SMTP dialogue: lines out, replies in, nothing checked but what the test checks.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
+use rustls::{ClientConnection, StreamOwned};
+
 use crate::SOON;
+use crate::tls::Trust;
 
 /// One connection.
 pub struct Dialogue {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
+}
+
+/// In clear or in TLS.
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Clear(stream) => stream.read(octets),
+            Stream::Tls(stream) => stream.read(octets),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Clear(stream) => stream.write(octets),
+            Stream::Tls(stream) => stream.write(octets),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Clear(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 /// What the server said.
@@ -50,7 +84,54 @@ impl Dialogue {
         stream.set_read_timeout(Some(SOON)).expect("a limit");
         stream.set_nodelay(true).expect("no delay");
         Dialogue {
+            stream: BufReader::new(Stream::Clear(stream)),
+        }
+    }
+
+    /// Shakes hands, as after 220 to STARTTLS or on a port of implicit TLS, asking for `name`.
+    ///
+    /// # Errors
+    /// There is no TLS: what rustls or the connection says.
+    ///
+    /// # Panics
+    /// When it is in TLS already, or the server has said something that was not read.
+    pub fn secure(self, trust: &Trust, name: &str) -> io::Result<Self> {
+        assert!(self.stream.buffer().is_empty(), "octets behind the reply");
+        let Stream::Clear(mut stream) = self.stream.into_inner() else {
+            panic!("in TLS already");
+        };
+        let mut connection = trust.connection(name);
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        let stream = Stream::Tls(Box::new(StreamOwned::new(connection, stream)));
+        Ok(Dialogue {
             stream: BufReader::new(stream),
+        })
+    }
+
+    /// As [`Dialogue::open`], and then all again inside of TLS.
+    ///
+    /// # Panics
+    /// When there is no TLS.
+    #[must_use]
+    pub fn open_tls(address: SocketAddr, trust: &Trust, name: &str) -> Self {
+        let mut dialogue = Dialogue::open(address);
+        assert_eq!(dialogue.ask("STARTTLS").code, 220);
+        let mut dialogue = dialogue.secure(trust, name).expect("TLS");
+        assert_eq!(dialogue.ask("EHLO client.example").code, 250);
+        dialogue
+    }
+
+    /// The connection's TLS.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn tls(&self) -> &ClientConnection {
+        match self.stream.get_ref() {
+            Stream::Tls(stream) => &stream.conn,
+            Stream::Clear(_) => panic!("in clear"),
         }
     }
 
@@ -72,7 +153,7 @@ impl Dialogue {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(SOON)).ok()?;
         let mut dialogue = Dialogue {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(Stream::Clear(stream)),
         };
         dialogue.try_answer()?;
         dialogue.try_ask("EHLO client.example")?;
@@ -88,6 +169,43 @@ impl Dialogue {
             .get_mut()
             .write_all(octets)
             .expect("a connection that takes octets");
+    }
+
+    /// Sends octets to a server that may have gone.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub fn try_send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(octets)
+    }
+
+    /// Says that TLS ends, sends `octets` in clear, and reads what comes in clear: not the answer
+    /// to the end of TLS, which is inside of TLS.
+    ///
+    /// # Panics
+    /// When it is in clear already.
+    #[must_use]
+    pub fn end_tls(self, octets: &[u8]) -> Vec<u8> {
+        let Stream::Tls(mut tls) = self.stream.into_inner() else {
+            panic!("in clear already");
+        };
+        tls.conn.send_close_notify();
+        let _ = tls.flush();
+        // A server that has closed already refuses them.
+        let _ = tls.sock.write_all(octets);
+        let mut rest = Vec::new();
+        let _ = tls.read_to_end(&mut rest);
+        let _ = tls.sock.read_to_end(&mut rest);
+        rest
+    }
+
+    /// The socket alone: the connection stays open, and nothing more is said on it.
+    #[must_use]
+    pub fn into_socket(self) -> TcpStream {
+        match self.stream.into_inner() {
+            Stream::Clear(stream) => stream,
+            Stream::Tls(tls) => tls.sock,
+        }
     }
 
     /// Sends a command and reads its reply.

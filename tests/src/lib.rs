@@ -24,6 +24,7 @@ pub mod peer;
 pub mod server;
 pub mod setup;
 pub mod strace;
+pub mod tls;
 pub mod transcript;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

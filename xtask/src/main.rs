@@ -34,6 +34,7 @@ Commands of the project: cargo xtask COMMAND
   peers               fetch the mail and DNS servers the tests talk to, unpacked under target/peers
   durability          the durability tests alone: order of writes, kill -9 under load
   torture             the long tests alone: memory, full disk, many kills
+  bench [NAME…]       figures of the program as it ships: idle-tls
   release             build what ships, and test that as a process: demo, dialogues, durability
   ci                  what CI runs: .ci/run
 ";
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         "durability" => test::only("durability", rest),
         "torture" => test::only("torture", rest),
         "release" => test::release(),
+        "bench" => test::bench(rest),
         "ci" => command::new(".ci/run").args(rest).run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

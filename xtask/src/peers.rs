@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 6] = [
+const PEERS: [Peer; 7] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -56,7 +56,20 @@ const PEERS: [Peer; 6] = [
     },
     Peer {
         name: "clients",
-        packages: &["curl", "msmtp", "python3", "strace", "swaks"],
+        packages: &[
+            "curl",
+            "libnet-ssleay-perl",
+            "msmtp",
+            "openssl",
+            "python3",
+            "strace",
+            "swaks",
+        ],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "testssl",
+        packages: &["testssl.sh"],
         ..Peer::NONE
     },
 ];

@@ -63,6 +63,21 @@ pub(crate) fn release() -> Result<()> {
     report(command::cargo().args(words).env("POSTHASTE", program))
 }
 
+/// Runs one of the benchmarks of `tests/tests/bench.rs`, or all, against the program as it ships.
+/// They print figures.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let build = ["build", "--release", "--locked", "--package", "posthaste"];
+    command::cargo().args(build).run()?;
+    let mut words = PROCESSES.to_vec();
+    words.extend(["--test", "bench", "--", "--ignored", "--nocapture"]);
+    words.push("--test-threads=1");
+    // Functions have no hyphens.
+    let names: Vec<_> = arguments.iter().map(|a| a.replace('-', "_")).collect();
+    words.extend(names.iter().map(String::as_str));
+    let program = command::target().join("release/posthaste");
+    report(command::cargo().args(words).env("POSTHASTE", program))
+}
+
 /// Cargo's words for the tests that drive the program as a process.
 const PROCESSES: [&str; 4] = ["test", "--locked", "--package", "posthaste-tests"];
 

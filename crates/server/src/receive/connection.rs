@@ -162,9 +162,11 @@ impl Connection {
 
     async fn shake_hands(&mut self, acceptor: &Acceptor) -> Result<Facts, Failed> {
         let clear = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        // Boxed, so that an idle session does not keep room for a handshake.
+        let handshake = Box::pin(acceptor.accept(clear));
         let (stream, facts) = tokio::select! {
             biased;
-            done = acceptor.accept(clear) => done?,
+            done = handshake => done?,
             () = self.shutdown.stopping() => return Err(Failed::Refused("the server stops".into())),
         };
         self.stream = stream;

@@ -156,10 +156,13 @@ async fn converse(
             }
             Some(Event::Body(octets)) => transaction.write(octets).await,
             Some(Event::HeadersEnd) => {}
-            Some(Event::EndOfData) => match accept(transaction.take(), stages, visit).await {
-                Some(answer) => session.answer_data(answer),
-                None => break Err(Disconnect::Lost),
-            },
+            Some(Event::EndOfData) => {
+                // Boxed, so that an idle session does not keep room for it.
+                match Box::pin(accept(transaction.take(), stages, visit)).await {
+                    Some(answer) => session.answer_data(answer),
+                    None => break Err(Disconnect::Lost),
+                }
+            }
             Some(Event::Reset(why)) => visit.reset(transaction.take(), &why, stages),
             Some(Event::Closed(end)) => break Ok(end),
         }

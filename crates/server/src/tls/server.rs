@@ -59,6 +59,8 @@ impl Acceptor {
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|e| fault(&e))?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 1;
+        // Ours stands by strength; a client's may be of any age.
+        config.ignore_client_order = true;
         Ok(Acceptor {
             inner: TlsAcceptor::from(Arc::new(config)),
             clock,
