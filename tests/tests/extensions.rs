@@ -280,3 +280,62 @@ fn an_international_address_goes_all_the_way_and_its_report_comes_back() {
     assert_eq!(failed["types"][2], "message/global");
     assert!(failed["returned"].as_str().unwrap().contains("grüße"));
 }
+
+/// Speaks LMTP to the socket or the port that is named; prints the code for each recipient.
+const LMTP: &str = "
+import smtplib, sys
+to = ['alice@local.example', 'nobody@local.example', 'x@elsewhere.example']
+host, port = (sys.argv[1], 0) if sys.argv[1].startswith('/') else ('127.0.0.1', int(sys.argv[1]))
+with smtplib.LMTP(host, port) as client:
+    refused = client.sendmail('bob@local.example', to, 'Subject: lmtp\\r\\n\\r\\nhello\\r\\n')
+    print(sorted((who, why[0]) for who, why in refused.items()))
+";
+
+#[test]
+fn lmtp_takes_mail_for_our_mailboxes_alone_and_answers_for_each() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let listener = "[[listener]]\naddress = [\"127.0.0.1:0\", \"unix:lmtp.sock\"]\n\
+                    service = \"lmtp\"\n";
+    let aliases = "aliases = \"aliases\"\n";
+    let server = Server::with(&format!("{}{aliases}{listener}", setup::BASE));
+    std::fs::write(server.dir().join("aliases"), "old: alice\n").unwrap();
+    let mut server = server;
+    server.run();
+    let script = format!("exec python3 -c \"{LMTP}\" \"$1\"");
+    let socket = server.dir().join("lmtp.sock").display().to_string();
+    let port = server.addresses[1].port().to_string();
+    for (place, count) in [(&socket, 1), (&port, 2)] {
+        let told = told(&mut client::command("python3", &script, &[place]));
+        assert!(told.status.success(), "{}", told.err);
+        // Relaying is not for LMTP, although loopback may relay over SMTP.
+        let refused = "[('nobody@local.example', 550), ('x@elsewhere.example', 550)]";
+        assert_eq!(told.out.trim(), refused);
+        let found = mailbox::wait(&server.dir().join("mail/alice"), count, SOON);
+        let text = String::from_utf8_lossy(&found[0]);
+        assert!(text.contains("with LMTP id"), "{text}");
+    }
+    let mut dialogue = Dialogue::connect(server.addresses[1]);
+    let greeting = dialogue.answer();
+    assert!(greeting.lines[0].contains("LMTP"), "{greeting:?}");
+    assert_eq!(dialogue.ask("EHLO client.example").code, 500);
+    assert_eq!(dialogue.ask("LHLO client.example").code, 250);
+    // Python's client reads one reply only; there is one for each recipient (RFC 2033 §4.2).
+    for last in [false, true] {
+        assert_eq!(dialogue.ask("MAIL FROM:<bob@local.example>").code, 250);
+        assert_eq!(dialogue.ask("RCPT TO:<bob@local.example>").code, 250);
+        assert_eq!(dialogue.ask("RCPT TO:<nobody@local.example>").code, 550);
+        assert_eq!(dialogue.ask("RCPT TO:<old@local.example>").code, 250);
+        match last {
+            true => dialogue.send(b"BDAT 17 LAST\r\nSubject: a\r\n\r\nb\r\n"),
+            false => {
+                assert_eq!(dialogue.ask("DATA").code, 354);
+                dialogue.send(b"Subject: a\r\n\r\nb\r\n.\r\n");
+            }
+        }
+        assert_eq!([dialogue.answer().code, dialogue.answer().code], [250, 250]);
+    }
+    assert_eq!(dialogue.ask("QUIT").code, 221);
+    assert!(dialogue.rest().is_empty());
+}

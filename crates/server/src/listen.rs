@@ -158,6 +158,11 @@ fn now(settings: &RwLock<Arc<Listener>>) -> Arc<Listener> {
 /// Whatever the system says.
 pub fn bind(world: &World, at: &Endpoint, settings: Arc<Listener>) -> io::Result<Bound> {
     let socket = world.net.listen(at)?;
+    if let Endpoint::Unix(path) = at {
+        // As on loopback, every user of this machine may hand mail in; it goes to mailboxes of
+        // ours only.
+        world.net.open_to_all(path)?;
+    }
     Ok(Bound {
         asked: at.clone(),
         settings,

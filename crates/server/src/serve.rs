@@ -12,7 +12,7 @@ use std::time::Duration;
 use posthaste_queue::backoff::Intervals;
 use posthaste_queue::schedule::{self, Expiry};
 use posthaste_queue::{Queue, spool};
-use posthaste_smtp::server;
+use posthaste_smtp::{Dialect, server};
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
@@ -426,6 +426,8 @@ impl<'a> Wiring<'a> {
         settings.extensions.smtp_utf8 = true;
         let mut with_starttls = settings.clone();
         with_starttls.extensions.starttls = true;
+        let mut lmtp = settings.clone();
+        lmtp.dialect = Dialect::Lmtp;
         let (networks, limits) = (config.relay_networks.clone(), config.limits.clone());
         let directory = self.directory.clone();
         Arc::new(Reception {
@@ -433,6 +435,7 @@ impl<'a> Wiring<'a> {
             log: self.log.clone(),
             settings: Arc::new(settings),
             with_starttls: Arc::new(with_starttls),
+            lmtp: Arc::new(lmtp),
             acceptor: self.acceptor.clone(),
             policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
             queue: queue.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -47,9 +47,11 @@ pub type BoxStream = Box<dyn Stream>;
 
 /// The network.
 pub trait Net: Send + Sync {
-    /// Listens. IPv6 sockets are IPv6 only; a Unix socket's stale file is replaced, its mode is
-    /// 0600 unless the caller changes it.
+    /// Listens. IPv6 sockets are IPv6 only; a Unix socket's stale file is replaced, and until
+    /// [`Net::open_to_all`] only this process's user may connect to it.
     fn listen(&self, at: &Endpoint) -> io::Result<Box<dyn Listener>>;
+    /// Lets every user of this machine connect to the Unix socket at `path`.
+    fn open_to_all(&self, path: &Path) -> io::Result<()>;
     /// Connects, from the address `from` when given. The caller sets the time limit.
     fn connect<'a>(
         &'a self,

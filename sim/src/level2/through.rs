@@ -262,6 +262,10 @@ impl Net for Nothing {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
+    fn open_to_all(&self, _: &std::path::Path) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn connect<'a>(
         &'a self,
         _: &'a Endpoint,

@@ -111,7 +111,9 @@ section! {
         /// beside `0.0.0.0:25`. Port 0 takes a free port.
         address: Many<String> = Required("\"0.0.0.0:25\"");
         /// What is served: `mx` takes mail from other servers for our domains, and from the relay
-        /// networks for everybody. It never offers AUTH.
+        /// networks for everybody. It never offers AUTH. `lmtp` takes mail from a server on this
+        /// machine for our domains alone, over LMTP: it listens on loopback or on a Unix socket
+        /// (`unix:/path`), in clear, and never relays.
         service: String = Required("\"mx\"");
         /// `starttls`: the peer may ask for TLS, and other servers do. `implicit`: TLS from the
         /// first octet, as on port 465. `none`: in clear.

@@ -102,6 +102,8 @@ pub enum ListenerTls {
 pub enum Service {
     /// Mail from other servers; never AUTH.
     Mx,
+    /// Mail from a server of this machine, for our mailboxes alone (RFC 2033).
+    Lmtp,
 }
 
 impl Service {
@@ -110,6 +112,7 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Service::Mx => "mx",
+            Service::Lmtp => "lmtp",
         }
     }
 }

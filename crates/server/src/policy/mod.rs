@@ -16,7 +16,7 @@ use posthaste_message::header::{Facts, MAX_RECEIVED};
 use posthaste_smtp::address::{ForwardPath, Mailbox};
 use posthaste_smtp::reply::Reply;
 
-use crate::config::{EarlyTalkers, Limits, Networks};
+use crate::config::{EarlyTalkers, Limits, Networks, Service};
 use crate::lookup::{Directory, Final, Resolution};
 
 use rates::{Hit, Rates, Seat};
@@ -27,7 +27,7 @@ pub struct Policy {
     relay_networks: Networks,
     /// What one connection and one address may cost.
     pub limits: Limits,
-    greeting: Reply,
+    hostname: Box<str>,
 }
 
 impl Policy {
@@ -39,19 +39,22 @@ impl Policy {
         limits: Limits,
         hostname: &str,
     ) -> Self {
-        let greeting = Reply::plain(220, format!("{hostname} ESMTP Posthaste"));
         Policy {
             directory,
             relay_networks,
             limits,
-            greeting,
+            hostname: hostname.into(),
         }
     }
 
     /// The greeting.
     #[must_use]
-    pub fn connect(&self) -> Reply {
-        self.greeting.clone()
+    pub fn connect(&self, service: Service) -> Reply {
+        let protocol = match service {
+            Service::Mx => "ESMTP",
+            Service::Lmtp => "LMTP",
+        };
+        Reply::plain(220, format!("{} {protocol} Posthaste", self.hostname))
     }
 
     /// A seat for a connection from `address`, where that is known.

@@ -26,7 +26,7 @@ use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxStream, World};
 
-use crate::config::{Listener, ListenerTls};
+use crate::config::{Listener, ListenerTls, Service};
 use crate::policy::Policy;
 use crate::policy::rates::Seat;
 use crate::shutdown::Shutdown;
@@ -61,6 +61,8 @@ pub struct Reception {
     pub settings: Arc<server::Settings>,
     /// The same, where the peer may ask for TLS.
     pub with_starttls: Arc<server::Settings>,
+    /// The same, for LMTP.
+    pub lmtp: Arc<server::Settings>,
     /// Our end of a TLS handshake.
     pub acceptor: Acceptor,
     /// Who may do what.
@@ -97,9 +99,10 @@ pub async fn serve(arrival: Arrival, seat: Seat, stages: &Reception) {
     let timer = stages.world.clock.timer();
     let mut connection =
         Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
-    let mut session = Session::new(match arrival.listener.tls {
-        ListenerTls::StartTls => stages.with_starttls.clone(),
-        ListenerTls::None | ListenerTls::Implicit => stages.settings.clone(),
+    let mut session = Session::new(match (arrival.listener.service, arrival.listener.tls) {
+        (Service::Lmtp, _) => stages.lmtp.clone(),
+        (_, ListenerTls::StartTls) => stages.with_starttls.clone(),
+        (_, ListenerTls::None | ListenerTls::Implicit) => stages.settings.clone(),
     });
     if arrival.listener.tls == ListenerTls::Implicit {
         visit.secured(connection.secure(&mut session, &stages.acceptor).await);
@@ -178,7 +181,7 @@ async fn greet(
     visit: &Visit,
     stages: &Reception,
 ) -> Result<(), Disconnect> {
-    session.answer(stages.policy.connect());
+    session.answer(stages.policy.connect(visit.service));
     connection.greet(session).await?;
     if let Some(refusal) = visit.talks_early(session.early_talker(), stages) {
         session.close(refusal);

@@ -57,7 +57,10 @@ impl Visit {
         Visit {
             peer: arrival.peer.clone(),
             peer_text: arrival.peer.to_string(),
-            address: arrival.address,
+            // LMTP never relays, whoever speaks it (RFC 2033 §5 keeps it within a machine).
+            address: arrival
+                .address
+                .filter(|_| arrival.listener.service != Service::Lmtp),
             pace: Pace::new(&stages.policy.limits, stages.now()),
             seat,
             service: arrival.listener.service,
@@ -85,10 +88,10 @@ impl Visit {
 
     /// EHLO or HELO: notes the name. A name that is no domain is taken too (RFC 5321 §4.1.4).
     pub fn greet(&mut self, hello: Hello) -> Reply {
-        self.protocol = if hello.extended {
-            Protocol::Esmtp
-        } else {
-            Protocol::Smtp
+        self.protocol = match (self.service, hello.extended) {
+            (Service::Lmtp, _) => Protocol::Lmtp,
+            (_, true) => Protocol::Esmtp,
+            (_, false) => Protocol::Smtp,
         };
         self.pace.greeted();
         self.hello = hello.name.into();

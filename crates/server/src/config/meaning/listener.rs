@@ -8,6 +8,7 @@ use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::value::{Many, Setting};
 use crate::config::{Listener, ListenerTls, Network, Networks, Service};
+use crate::route::SMTP_PORT;
 
 impl Meaning<'_> {
     pub(super) fn listeners(&mut self, file: &File) -> Vec<Listener> {
@@ -35,13 +36,36 @@ impl Meaning<'_> {
         let tls = l.tls.as_ref().and_then(|t| self.listener_tls(t));
         let proxies = self.trusted(l.proxy_protocol_from.as_ref());
         let service = l.service.as_ref().and_then(|s| self.service(s));
-        let addresses = l.address.as_ref().and_then(|a| self.endpoints(a, taken));
+        let addresses = l.address.as_ref();
+        let addresses = addresses.and_then(|a| self.endpoints(a, service, taken));
+        let tls = match service {
+            Some(Service::Lmtp) => self.lmtp(l),
+            _ => tls,
+        };
         Some(Listener {
             addresses: addresses?,
             service: service?,
             tls: tls?,
             proxies,
         })
+    }
+
+    /// LMTP comes from this machine alone, in clear: `starttls`, which is the default, means
+    /// nothing there.
+    fn lmtp(&mut self, l: &file::Listener) -> Option<ListenerTls> {
+        let tls = l.tls.as_ref()?;
+        if tls.value == "implicit" {
+            let cause = "LMTP is served on this machine alone, and in clear";
+            self.reader.error(&tls.span, cause, "write \"none\"");
+        }
+        if let Some(proxies) = l.proxy_protocol_from.as_ref()
+            && proxies.value.written > 0
+        {
+            let cause = "no proxy stands before an LMTP listener";
+            let fix = "remove `proxy_protocol_from` here";
+            self.reader.error(&proxies.span, cause, fix);
+        }
+        Some(ListenerTls::None)
     }
 
     /// Networks whose hosts may say that they are somebody else.
@@ -76,14 +100,11 @@ impl Meaning<'_> {
     fn service(&mut self, written: &Setting<String>) -> Option<Service> {
         let (cause, fix) = match written.value.as_str() {
             "mx" => return Some(Service::Mx),
+            "lmtp" => return Some(Service::Lmtp),
             "submission" => (
                 "this version cannot serve submission: it has no AUTH yet".to_string(),
                 "write `service = \"mx\"`, and name the hosts that may send in `networks` of \
                  [relay]",
-            ),
-            "lmtp" => (
-                "this version cannot serve LMTP yet".to_string(),
-                "write `service = \"mx\"`, and let the other server send with SMTP",
             ),
             other => (
                 format!("`{other}` is not a service"),
@@ -97,6 +118,7 @@ impl Meaning<'_> {
     fn endpoints(
         &mut self,
         written: &Setting<Many<String>>,
+        service: Option<Service>,
         taken: &mut Vec<Endpoint>,
     ) -> Option<Vec<Endpoint>> {
         if written.value.written == 0 {
@@ -108,7 +130,7 @@ impl Meaning<'_> {
         }
         let mut endpoints = Vec::new();
         for address in &written.value.list {
-            let Some(endpoint) = self.endpoint(address) else {
+            let Some(endpoint) = self.endpoint(address, service) else {
                 continue;
             };
             self.free(&endpoint, &address.span, taken);
@@ -118,25 +140,46 @@ impl Meaning<'_> {
         (!endpoints.is_empty()).then_some(endpoints)
     }
 
-    fn endpoint(&mut self, written: &Setting<String>) -> Option<Endpoint> {
-        let cause = if written.value.starts_with("unix:") {
-            "a Unix socket can serve LMTP only, and not in this version".to_string()
-        } else {
-            match text::socket_address(&written.value, None) {
-                Ok(address) => return Some(Endpoint::Tcp(address)),
-                Err(cause) => cause,
+    fn endpoint(
+        &mut self,
+        written: &Setting<String>,
+        service: Option<Service>,
+    ) -> Option<Endpoint> {
+        let lmtp = service == Some(Service::Lmtp);
+        let fix = match lmtp {
+            true => "write \"127.0.0.1:24\", \"[::1]:24\", or a socket like \"unix:lmtp.sock\"",
+            false => {
+                "write an address and a port, like \"0.0.0.0:25\", \"[::]:25\" or \
+                 \"127.0.0.1:2525\""
             }
         };
-        self.reader.error(
-            &written.span,
-            format!("cannot listen on `{}`: {cause}", written.value),
-            "write an address and a port, like \"0.0.0.0:25\", \"[::]:25\" or \"127.0.0.1:2525\"",
-        );
+        let cause = match written.value.strip_prefix("unix:") {
+            Some("") => "the path is missing".to_string(),
+            Some(path) if lmtp => return Some(Endpoint::Unix(self.path(path))),
+            Some(_) => "a Unix socket can serve LMTP only".to_string(),
+            None => match text::socket_address(&written.value, None) {
+                Ok(at) if lmtp && !at.ip().is_loopback() => {
+                    "LMTP is served on this machine alone".to_string()
+                }
+                // RFC 2033 §5.
+                Ok(at) if lmtp && at.port() == SMTP_PORT => {
+                    "port 25 is for SMTP, whose peers do not speak LMTP".to_string()
+                }
+                Ok(at) => return Some(Endpoint::Tcp(at)),
+                Err(cause) => cause,
+            },
+        };
+        let cause = format!("cannot listen on `{}`: {cause}", written.value);
+        self.reader.error(&written.span, cause, fix);
         None
     }
 
     /// Reports an endpoint that an earlier one leaves no room for.
     fn free(&mut self, new: &Endpoint, span: &Range<usize>, taken: &[Endpoint]) {
+        if matches!(new, Endpoint::Unix(_)) && taken.contains(new) {
+            let cause = "this socket is listened on twice";
+            self.reader.error(span, cause, "remove one of them");
+        }
         let Endpoint::Tcp(new) = new else { return };
         let clash = taken.iter().find_map(|t| match t {
             Endpoint::Tcp(t) if t.port() == new.port() && new.port() != 0 => {
