@@ -4,6 +4,7 @@
 //! the ARC chain of a message while it comes. [`dmarc`] says whether the author's domain stands
 //! behind the message and what it wants done otherwise. [`authentication_results`] writes what was
 //! found into the message. Each answer is a [`Verdict`] with its reason. [`dkim::Signer`] signs.
+//! [`report`] writes and reads what domains tell each other about all this.
 //!
 //! It does **not** act on a verdict, and knows no queue, configuration or reply.
 
@@ -14,6 +15,7 @@ pub mod dmarc;
 mod intake;
 mod lines;
 mod name;
+pub mod report;
 pub mod spf;
 mod verdict;
 mod verifier;

@@ -66,7 +66,7 @@ pub struct Checked {
 }
 
 impl Checked {
-    fn new(verdict: Verdict, domain: Option<&str>, reason: String) -> Checked {
+    pub(crate) fn new(verdict: Verdict, domain: Option<&str>, reason: String) -> Checked {
         Checked {
             domain: domain.map(str::to_owned),
             organizational_domain: None,
@@ -103,6 +103,16 @@ pub async fn check(dns: &dyn Dns, authors: &Authors, facts: &Facts<'_>) -> Check
     };
     checked.trace.splice(..0, walker.trace);
     checked
+}
+
+/// The organizational domain of a name in A-labels (RFC 9989 §4.10.2). `Err` says what could not be
+/// looked up.
+pub(crate) async fn organizational_domain(dns: &dyn Dns, domain: &str) -> Result<String, String> {
+    let walk = Walker::new(dns).walk(domain).await;
+    match walk.failed {
+        Some(failed) => Err(failed),
+        None => Ok(walk.organizational(domain).to_owned()),
+    }
 }
 
 /// The verdict where the author is not certain.
