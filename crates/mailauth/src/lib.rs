@@ -4,7 +4,8 @@
 //! the ARC chain of a message while it comes. [`dmarc`] says whether the author's domain stands
 //! behind the message and what it wants done otherwise. [`authentication_results`] writes what was
 //! found into the message. Each answer is a [`Verdict`] with its reason. [`dkim::Signer`] signs.
-//! [`report`] writes and reads what domains tell each other about all this.
+//! [`report`] writes and reads what domains tell each other about all this; [`srs`] makes the
+//! reverse-paths under which mail is forwarded.
 //!
 //! It does **not** act on a verdict, and knows no queue, configuration or reply.
 
@@ -17,6 +18,7 @@ mod lines;
 mod name;
 pub mod report;
 pub mod spf;
+pub mod srs;
 mod verdict;
 mod verifier;
 
