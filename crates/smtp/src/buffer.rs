@@ -84,7 +84,8 @@ impl Input {
         if held == 0 {
             (self.start, self.end) = (0, 0);
         }
-        let size = self.wanted.max(held + n);
+        // Rounded up: a line that comes octet by octet must not move the memory each time.
+        let size = self.wanted.max((held + n).next_power_of_two());
         if self.memory.len() < size || (held == 0 && self.memory.len() > size) {
             let mut memory = vec![0; size];
             if let Some(room) = memory.get_mut(..held) {

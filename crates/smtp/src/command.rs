@@ -8,8 +8,12 @@
 
 use crate::address::{AddressError, Domain, ForwardPath, ReversePath, Utf8, split_path};
 use crate::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use crate::extension::{BodyType, SizeValue, Submitter};
+use crate::extension::{BodyType, DeliverBy, Hold, Priority, SizeValue, Submitter};
 use crate::reply::Reply;
+
+mod xclient;
+
+pub use xclient::{Attribute, Protocol, Xclient};
 
 /// The verb of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub enum Verb {
     StartTls,
     /// AUTH (RFC 4954 §4).
     Auth,
+    /// XCLIENT (of Postfix).
+    Xclient,
     /// A command we know by name and do not implement: 502.
     NotImplemented,
 }
@@ -51,7 +57,7 @@ pub enum Verb {
 /// Verbs that get 502 and not 500: extensions we do not have, and RFC 5321 §F.6.
 const NOT_IMPLEMENTED: [&str; 6] = ["ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
-const VERBS: [(&str, Verb); 15] = [
+const VERBS: [(&str, Verb); 16] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
@@ -67,6 +73,7 @@ const VERBS: [(&str, Verb); 15] = [
     ("EXPN", Verb::Expn),
     ("STARTTLS", Verb::StartTls),
     ("AUTH", Verb::Auth),
+    ("XCLIENT", Verb::Xclient),
 ];
 
 /// Splits a line (without its CRLF) into verb and argument; the refusal is 500 for what is no
@@ -135,6 +142,16 @@ pub struct Allowed {
     pub dsn: bool,
     /// AUTH is offered (RFC 4954).
     pub auth: bool,
+    /// BINARYMIME is offered (RFC 3030 §3).
+    pub binary_mime: bool,
+    /// REQUIRETLS is offered (RFC 8689).
+    pub require_tls: bool,
+    /// DELIVERBY is offered (RFC 2852).
+    pub deliver_by: bool,
+    /// FUTURERELEASE is offered (RFC 4865).
+    pub hold: bool,
+    /// MT-PRIORITY is offered (RFC 6710).
+    pub priority: bool,
 }
 
 /// Nothing else is offered.
@@ -144,6 +161,11 @@ impl From<Utf8> for Allowed {
             utf8,
             dsn: false,
             auth: false,
+            binary_mime: false,
+            require_tls: false,
+            deliver_by: false,
+            hold: false,
+            priority: false,
         }
     }
 }
@@ -156,7 +178,7 @@ pub struct Mail {
     /// `SIZE=` (RFC 1870 §6), octets, [`u64::MAX`] for more. At most `Settings::message_size` (a
     /// larger one is refused before the driver sees it).
     pub size: Option<u64>,
-    /// `BODY=` (RFC 6152).
+    /// `BODY=` (RFC 6152 §3, RFC 3030 §3).
     pub body: BodyType,
     /// `SMTPUTF8` (RFC 6531 §3.4).
     pub smtp_utf8: bool,
@@ -166,6 +188,14 @@ pub struct Mail {
     pub envelope_id: Option<EnvelopeId>,
     /// `AUTH=` (RFC 4954 §5). Whether to believe it is the driver's matter.
     pub submitter: Option<Submitter>,
+    /// `BY=` (RFC 2852 §4).
+    pub deliver_by: Option<DeliverBy>,
+    /// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865).
+    pub hold: Option<Hold>,
+    /// `MT-PRIORITY=` (RFC 6710 §4.1).
+    pub priority: Option<Priority>,
+    /// `REQUIRETLS` (RFC 8689 §2).
+    pub require_tls: bool,
 }
 
 impl Mail {
@@ -184,11 +214,19 @@ impl Mail {
             ret: None,
             envelope_id: None,
             submitter: None,
+            deliver_by: None,
+            hold: None,
+            priority: None,
+            require_tls: false,
         };
-        let mut seen = Seen::default();
+        let mut body_seen = false;
         for word in words(parameters) {
             let (keyword, value) = parameter(word)?;
-            mail.set(&mut seen, keyword, value, allowed)?;
+            let known = MailParameter::find(keyword, allowed).ok_or_else(unknown_parameter)?;
+            if known == MailParameter::Body {
+                once(&mut body_seen)?;
+            }
+            mail.set(known, value, allowed)?;
         }
         let needs_utf8 = mail.reverse_path.mailbox().is_some_and(|m| m.needs_utf8());
         if needs_utf8 && !mail.smtp_utf8 {
@@ -199,41 +237,101 @@ impl Mail {
 
     fn set(
         &mut self,
-        seen: &mut Seen,
-        keyword: &str,
+        parameter: MailParameter,
         value: Option<&str>,
         allowed: Allowed,
     ) -> Result<(), Reply> {
-        if keyword.eq_ignore_ascii_case("SIZE") {
-            once(&mut seen.size)?;
-            let size = value
-                .and_then(SizeValue::parse)
-                .ok_or_else(|| syntax("Bad SIZE value"))?;
-            self.size = Some(size.octets());
-        } else if keyword.eq_ignore_ascii_case("BODY") {
-            once(&mut seen.body)?;
-            let body = value
-                .and_then(BodyType::parse)
-                .filter(|body| *body != BodyType::BinaryMime)
-                .ok_or_else(|| syntax("Bad BODY value"))?;
-            self.body = body;
-        } else if keyword.eq_ignore_ascii_case("SMTPUTF8") && allowed.utf8 == Utf8::Allowed {
-            once(&mut self.smtp_utf8)?;
-            if value.is_some() {
-                return Err(syntax("SMTPUTF8 takes no value"));
+        match parameter {
+            MailParameter::Size => {
+                let size = value.and_then(SizeValue::parse).map(SizeValue::octets);
+                set_once(&mut self.size, size, "Bad SIZE value")
             }
-        } else if keyword.eq_ignore_ascii_case("RET") && allowed.dsn {
-            set_once(&mut self.ret, value.and_then(Ret::parse), "Bad RET value")?;
-        } else if keyword.eq_ignore_ascii_case("ENVID") && allowed.dsn {
-            let id = value.and_then(EnvelopeId::parse);
-            set_once(&mut self.envelope_id, id, "Bad ENVID value")?;
-        } else if keyword.eq_ignore_ascii_case("AUTH") && allowed.auth {
-            let submitter = value.and_then(Submitter::parse);
-            set_once(&mut self.submitter, submitter, "Bad AUTH value")?;
-        } else {
-            return Err(unknown_parameter());
+            MailParameter::Body => {
+                let known = |body: &BodyType| allowed.binary_mime || *body != BodyType::BinaryMime;
+                let body = value.and_then(BodyType::parse).filter(known);
+                self.body = body.ok_or_else(|| syntax("Bad BODY value"))?;
+                Ok(())
+            }
+            MailParameter::SmtpUtf8 => {
+                set_flag(&mut self.smtp_utf8, value, "SMTPUTF8 takes no value")
+            }
+            MailParameter::Ret => {
+                set_once(&mut self.ret, value.and_then(Ret::parse), "Bad RET value")
+            }
+            MailParameter::EnvelopeId => {
+                let id = value.and_then(EnvelopeId::parse);
+                set_once(&mut self.envelope_id, id, "Bad ENVID value")
+            }
+            MailParameter::Submitter => {
+                let submitter = value.and_then(Submitter::parse);
+                set_once(&mut self.submitter, submitter, "Bad AUTH value")
+            }
+            MailParameter::DeliverBy => {
+                let by = value.and_then(DeliverBy::parse);
+                set_once(&mut self.deliver_by, by, "Bad BY value")
+            }
+            MailParameter::HoldFor | MailParameter::HoldUntil if self.hold.is_some() => {
+                Err(syntax("HOLDFOR and HOLDUNTIL exclude each other"))
+            }
+            MailParameter::HoldFor => {
+                let hold = value.and_then(Hold::parse_for);
+                set_once(&mut self.hold, hold, "Bad HOLDFOR value")
+            }
+            MailParameter::HoldUntil => {
+                let hold = value.and_then(Hold::parse_until);
+                set_once(&mut self.hold, hold, "Bad HOLDUNTIL value")
+            }
+            MailParameter::Priority => {
+                let priority = value.and_then(Priority::parse);
+                set_once(&mut self.priority, priority, "Bad MT-PRIORITY value")
+            }
+            MailParameter::RequireTls => {
+                set_flag(&mut self.require_tls, value, "REQUIRETLS takes no value")
+            }
         }
-        Ok(())
+    }
+}
+
+/// A parameter of MAIL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MailParameter {
+    Size,
+    Body,
+    SmtpUtf8,
+    Ret,
+    EnvelopeId,
+    Submitter,
+    DeliverBy,
+    HoldFor,
+    HoldUntil,
+    Priority,
+    RequireTls,
+}
+
+impl MailParameter {
+    /// The parameter of this keyword, if it may be given.
+    fn find(keyword: &str, allowed: Allowed) -> Option<MailParameter> {
+        let known = [
+            ("SIZE", true, MailParameter::Size),
+            ("BODY", true, MailParameter::Body),
+            (
+                "SMTPUTF8",
+                allowed.utf8 == Utf8::Allowed,
+                MailParameter::SmtpUtf8,
+            ),
+            ("RET", allowed.dsn, MailParameter::Ret),
+            ("ENVID", allowed.dsn, MailParameter::EnvelopeId),
+            ("AUTH", allowed.auth, MailParameter::Submitter),
+            ("BY", allowed.deliver_by, MailParameter::DeliverBy),
+            ("HOLDFOR", allowed.hold, MailParameter::HoldFor),
+            ("HOLDUNTIL", allowed.hold, MailParameter::HoldUntil),
+            ("MT-PRIORITY", allowed.priority, MailParameter::Priority),
+            ("REQUIRETLS", allowed.require_tls, MailParameter::RequireTls),
+        ];
+        known
+            .into_iter()
+            .find(|(name, ..)| keyword.eq_ignore_ascii_case(name))
+            .and_then(|(_, allowed, parameter)| allowed.then_some(parameter))
     }
 }
 
@@ -288,13 +386,6 @@ pub(crate) fn parse_bdat(argument: &str) -> Option<(u64, bool)> {
     words.next().is_none().then_some((size, last))
 }
 
-/// Parameters that came already: each may come once.
-#[derive(Debug, Default)]
-struct Seen {
-    size: bool,
-    body: bool,
-}
-
 fn once(seen: &mut bool) -> Result<(), Reply> {
     if std::mem::replace(seen, true) {
         Err(syntax("Parameter given twice"))
@@ -308,6 +399,15 @@ fn set_once<T>(to: &mut Option<T>, parsed: Option<T>, wrong: &'static str) -> Re
     once(&mut to.is_some())?;
     *to = Some(parsed.ok_or_else(|| syntax(wrong))?);
     Ok(())
+}
+
+/// Sets a parameter that has no value.
+fn set_flag(to: &mut bool, value: Option<&str>, wrong: &'static str) -> Result<(), Reply> {
+    once(to)?;
+    match value {
+        None => Ok(()),
+        Some(_) => Err(syntax(wrong)),
+    }
 }
 
 /// `FROM:<path> parameters`, split behind the path; blanks after the colon are common practice.
@@ -348,7 +448,7 @@ pub(crate) fn syntax(text: &'static str) -> Reply {
 }
 
 /// RFC 5321 §4.1.1.11.
-fn unknown_parameter() -> Reply {
+pub(crate) fn unknown_parameter() -> Reply {
     Reply::new(
         555,
         (5, 5, 4),
@@ -358,7 +458,7 @@ fn unknown_parameter() -> Reply {
 
 /// 501 for what is no address or too long (RFC 5321 §4.5.3.1.10), 553 for one that SMTPUTF8 would
 /// be needed for (RFC 6531 §3.5).
-fn bad_address(error: AddressError, enhanced: (u8, u16, u16)) -> Reply {
+pub(crate) fn bad_address(error: AddressError, enhanced: (u8, u16, u16)) -> Reply {
     match error {
         AddressError::Utf8 => Reply::new(553, (5, 6, 7), "Non-ASCII address without SMTPUTF8"),
         AddressError::Syntax => Reply::new(501, enhanced, "Malformed address"),
@@ -459,6 +559,62 @@ mod tests {
                 .code(),
             555
         );
+    }
+
+    #[test]
+    fn what_is_offered_is_read_and_what_is_not_is_unknown() {
+        let all = Allowed {
+            utf8: Utf8::Allowed,
+            dsn: true,
+            auth: true,
+            binary_mime: true,
+            require_tls: true,
+            deliver_by: true,
+            hold: true,
+            priority: true,
+        };
+        let mail = Mail::parse(
+            "FROM:<a@b> body=binarymime by=-5;n holdfor=60 mt-priority=-3 requiretls AUTH=<>",
+            all,
+        )
+        .unwrap();
+        assert_eq!(mail.body, BodyType::BinaryMime);
+        assert_eq!(mail.deliver_by.map(|by| by.by_time_s), Some(-5));
+        assert_eq!(mail.hold, Some(Hold::For(60)));
+        assert_eq!(mail.priority, Priority::new(-3));
+        assert!(mail.require_tls && mail.submitter.is_some());
+        for (parameters, code) in [
+            ("BY=5;R", 555),
+            ("HOLDFOR=5", 555),
+            ("HOLDUNTIL=2026-01-01T00:00:00Z", 555),
+            ("MT-PRIORITY=5", 555),
+            ("REQUIRETLS", 555),
+            ("AUTH=<>", 555),
+            ("BODY=BINARYMIME", 501),
+        ] {
+            let argument = format!("FROM:<a@b> {parameters}");
+            assert!(Mail::parse(&argument, all).is_ok(), "{parameters}");
+            let refusal = Mail::parse(&argument, Utf8::Refused).unwrap_err();
+            assert_eq!(refusal.code(), code, "{parameters}");
+        }
+        for bad in [
+            "BY",
+            "BY=0;R",
+            "BY=1;R BY=1;R",
+            "HOLDFOR=0",
+            "HOLDFOR=1 HOLDFOR=1",
+            "HOLDFOR=1 HOLDUNTIL=2026-01-01T00:00:00Z",
+            "HOLDUNTIL=tomorrow",
+            "MT-PRIORITY=10",
+            "MT-PRIORITY=1 MT-PRIORITY=1",
+            "REQUIRETLS=1",
+            "REQUIRETLS REQUIRETLS",
+            "AUTH=+",
+            "BODY=7BIT BODY=7BIT",
+        ] {
+            let refusal = Mail::parse(&format!("FROM:<a@b> {bad}"), all).unwrap_err();
+            assert_eq!(refusal.code(), 501, "{bad}");
+        }
     }
 
     #[test]

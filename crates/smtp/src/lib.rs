@@ -24,6 +24,7 @@
 //!         Some(Event::Hello(_)) => session.answer(Reply::hello()),
 //!         Some(Event::StartTls) => session.answer(Reply::tls_unavailable()),
 //!         Some(Event::Auth(_)) => session.answer(Reply::auth_unavailable()),
+//!         Some(Event::Xclient(_)) => session.answer(Reply::local_error()),
 //!         Some(Event::Mail(_)) => session.answer(Reply::sender_ok()),
 //!         Some(Event::Rcpt(_)) => session.answer(Reply::recipient_ok()),
 //!         Some(Event::Data) => session.answer(Reply::start_input()),

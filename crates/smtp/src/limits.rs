@@ -18,10 +18,12 @@ pub const PATH: usize = 256;
 
 /// A command line with its CRLF: 512 (RFC 5321 §4.5.3.1.4), and what MAIL may grow by for SIZE
 /// (26, RFC 1870 §3), BODY (17, RFC 6152 §2), SMTPUTF8 (10, RFC 6531 §3.1), AUTH (500,
-/// RFC 4954 §3), and RCPT for DSN: a space, `ORCPT=` and its value, and
+/// RFC 4954 §3), BY (17, RFC 2852 §2), HOLDUNTIL (34, RFC 4865), MT-PRIORITY (15, RFC 6710 §3) and
+/// REQUIRETLS (11, RFC 8689 §2), and RCPT for DSN: a space, `ORCPT=` and its value, and
 /// ` NOTIFY=SUCCESS,FAILURE,DELAY`. One bound for all verbs and whatever is offered: it protects
 /// our buffer, and a longer line harms nobody.
-pub const COMMAND_LINE: usize = 512 + 26 + 17 + 10 + 500 + 7 + ORIGINAL_RECIPIENT + 29;
+pub const COMMAND_LINE: usize =
+    512 + 26 + 17 + 10 + 500 + 17 + 34 + 15 + 11 + 7 + ORIGINAL_RECIPIENT + 29;
 
 /// A line of an AUTH exchange with its CRLF, in both directions, the command itself included
 /// (RFC 4954 §4).
@@ -29,6 +31,9 @@ pub const AUTH_LINE: usize = 12_288;
 
 /// The value of `AUTH=` on MAIL (RFC 4954 §3 lets the line grow by as much).
 pub const SUBMITTER: usize = 500;
+
+/// A value of XCLIENT in xtext: the longest that Postfix takes.
+pub const XCLIENT_VALUE: usize = 255;
 
 /// An envelope identifier in xtext (RFC 3461 §4.4).
 pub const ENVELOPE_ID: usize = 100;

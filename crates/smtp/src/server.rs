@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::Dialect;
 use crate::buffer::{Input, Output};
+use crate::extension::{BodyType, FutureRelease};
 use crate::limits;
 use crate::reply::Reply;
 
@@ -34,10 +35,11 @@ mod commands;
 mod data;
 mod event;
 mod hello;
+mod help;
 mod settings;
 mod tls;
 
-pub use crate::command::{Hello, Mail, Rcpt};
+pub use crate::command::{Attribute, Hello, Mail, Protocol, Rcpt, Xclient};
 pub use event::{Accepted, Auth, Closed, Event, Reset};
 pub use settings::{Offered, Settings};
 
@@ -51,6 +53,7 @@ enum Pending {
     Hello(Hello),
     StartTls,
     Auth(Auth),
+    Xclient(Xclient),
     Mail(Mail),
     Rcpt(Rcpt),
     Data,
@@ -78,8 +81,12 @@ enum Asked {
     },
     StartTls,
     Auth,
+    Xclient {
+        login: bool,
+    },
     Mail {
         smtp_utf8: bool,
+        binary: bool,
     },
     Rcpt,
     Data,
@@ -121,6 +128,8 @@ struct Transaction {
     accepted: usize,
     refused: usize,
     smtp_utf8: bool,
+    /// Its content need not be text.
+    binary: bool,
     /// The driver's name for it.
     name: Box<str>,
     /// What came in chunks; the next is awaited.
@@ -148,6 +157,11 @@ pub struct Session {
     /// A chunk was refused: those pipelined behind it fail too.
     chunk_refused: bool,
     errors: u32,
+    /// Commands since the last message that brought nothing.
+    commands: u32,
+    /// Transactions that were begun.
+    transactions: u32,
+    future_release: Option<FutureRelease>,
     /// What AUTH has.
     mechanisms: Arc<[Box<str>]>,
     auth_failures: u32,
@@ -175,6 +189,9 @@ impl Session {
             mail_refused: false,
             chunk_refused: false,
             errors: 0,
+            commands: 0,
+            transactions: 0,
+            future_release: None,
             mechanisms: Arc::default(),
             auth_failures: 0,
             authenticated: false,
@@ -233,9 +250,14 @@ impl Session {
             Pending::StartTls => (Some(Asked::StartTls), Event::StartTls),
             Pending::Auth(Auth::Cancelled) => (None, Event::Auth(Auth::Cancelled)),
             Pending::Auth(step) => (Some(Asked::Auth), Event::Auth(step)),
+            Pending::Xclient(xclient) => {
+                let login = matches!(xclient.login, Some(Attribute::Known(_)));
+                (Some(Asked::Xclient { login }), Event::Xclient(xclient))
+            }
             Pending::Mail(mail) => (
                 Some(Asked::Mail {
                     smtp_utf8: mail.smtp_utf8,
+                    binary: mail.body == BodyType::BinaryMime,
                 }),
                 Event::Mail(mail),
             ),
@@ -280,17 +302,23 @@ impl Session {
                 self.turned_away = !accepts;
                 self.phase = Phase::Command;
             }
+            Asked::Xclient { login } if accepts => {
+                self.forget();
+                self.authenticated = login;
+            }
             Asked::Hello { .. } if accepts => {
                 self.greeted = true;
                 if self.transaction.take().is_some() {
                     self.pending = Some(Pending::Reset(Reset::Hello));
                 }
             }
-            Asked::Mail { smtp_utf8 } if accepts => {
+            Asked::Mail { smtp_utf8, binary } if accepts => {
                 self.mail_refused = false;
                 self.chunk_refused = false;
+                self.transactions += 1;
                 self.transaction = Some(Transaction {
                     smtp_utf8,
+                    binary,
                     ..Transaction::default()
                 });
             }
@@ -299,10 +327,11 @@ impl Session {
                     transaction.accepted += usize::from(accepts);
                     transaction.refused += usize::from(!accepts);
                 }
+                self.uncount(accepts);
             }
             Asked::Data if accepts => self.phase = Phase::Data(Data::new()),
             Asked::Mail { .. } => self.mail_refused = true,
-            Asked::Hello { .. } | Asked::StartTls | Asked::Auth => {}
+            Asked::Hello { .. } | Asked::StartTls | Asked::Auth | Asked::Xclient { .. } => {}
             Asked::Data | Asked::Chunk { .. } | Asked::EndOfData => {}
         }
     }
@@ -429,6 +458,9 @@ impl Session {
         for _ in 0..times {
             self.say(reply);
         }
+        if reply.is_positive() {
+            self.commands = 0;
+        }
         self.input.settle(limits::INPUT_COMMANDS);
         self.phase = Phase::Command;
         if reply.closes() {
@@ -444,7 +476,21 @@ impl Session {
         self.chunk_refused = false;
         self.authenticated = false;
         self.errors = 0;
+        self.commands = 0;
+        self.transactions = 0;
         self.auth_failures = 0;
+    }
+
+    /// The last command brought something: it is not counted.
+    fn uncount(&mut self, useful: bool) {
+        self.commands = self.commands.saturating_sub(u32::from(useful));
+    }
+
+    /// 421 to a peer that has used up a limit of ours.
+    fn hang_up(&mut self, why: Closed, text: &str) {
+        let text = format!("{} {text}, closing connection", self.settings.hostname);
+        self.say(&Reply::new(421, (4, 7, 0), text));
+        self.finish(why);
     }
 
     fn finish(&mut self, why: Closed) {

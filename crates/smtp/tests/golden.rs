@@ -26,7 +26,7 @@ use posthaste_smtp::Dialect;
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
 use posthaste_smtp::client::{self, Options, RecipientOptions, RecipientOutcome, Transaction};
 use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use posthaste_smtp::extension::{BodyType, DeliverBy, Priority};
+use posthaste_smtp::extension::{BodyType, DeliverBy, FutureRelease, Priority};
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
 
@@ -57,6 +57,7 @@ struct Script {
     /// What AUTH has, and what its exchanges ask, one challenge after the other.
     mechanisms: Vec<Box<str>>,
     challenges: Vec<Vec<u8>>,
+    future_release: Option<FutureRelease>,
     /// The connection is TLS from its start.
     tls: bool,
     /// What the client's driver sends.
@@ -81,6 +82,7 @@ impl Script {
             answers: Vec::new(),
             mechanisms: Vec::new(),
             challenges: Vec::new(),
+            future_release: None,
             tls: false,
             transactions: VecDeque::new(),
             ahead: false,
@@ -122,7 +124,9 @@ impl Script {
 
     /// `size N`, `recipients N`, `errors N`, `utf8`, `dsn`, `chunking`, `no-pipelining`, `lmtp`,
     /// `starttls`, `tls` (from the start), `auth MECHANISM…`, `auth-in-clear`, `auth-required`,
-    /// `auth-failures N`, `challenge TEXT` (once for each that an exchange asks), `client`,
+    /// `auth-failures N`, `challenge TEXT` (once for each that an exchange asks), `transactions N`,
+    /// `commands N`, `binary`, `limits`, `require-tls`, `deliver-by N`, `future-release N TIME`
+    /// (in seconds since 1970), `priority`, `xclient`, `client`,
     /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
     /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
     /// forward-path they go with; for a client `tls if-offered|required`, `login MECHANISM
@@ -144,6 +148,21 @@ impl Script {
             "auth-in-clear" => self.server.auth_in_clear = true,
             "auth-required" => self.server.auth_required = true,
             "auth-failures" => self.server.auth_failures = rest.parse().unwrap(),
+            "transactions" => self.server.transactions = rest.parse().unwrap(),
+            "commands" => self.server.commands = rest.parse().unwrap(),
+            "binary" => self.server.extensions.binary_mime = true,
+            "limits" => self.server.extensions.limits = true,
+            "require-tls" => self.server.extensions.require_tls = true,
+            "deliver-by" => self.server.extensions.deliver_by = Some(rest.parse().unwrap()),
+            "priority" => self.server.extensions.priority = true,
+            "xclient" => self.server.extensions.xclient = true,
+            "future-release" => {
+                let (interval_s, until) = rest.split_once(' ').unwrap();
+                self.future_release = Some(FutureRelease {
+                    interval_s: interval_s.parse().unwrap(),
+                    until: until.parse().unwrap(),
+                });
+            }
             "challenge" => self.challenges.push(octets(rest)),
             "no-pipelining" => self.server.extensions.pipelining = false,
             "lmtp" => {
@@ -324,6 +343,10 @@ impl Server<'_> {
             Event::Connected => answer("connected", "", Reply::greeting("mx.example.org")),
             Event::StartTls => answer("starttls", "", Reply::start_tls()),
             Event::Auth(step) => return self.auth(step),
+            Event::Xclient(xclient) => {
+                self.events.push(format!("{xclient:?}"));
+                answer("xclient", "", Reply::greeting("mx.example.org"))
+            }
             Event::Hello(hello) => {
                 let well_formed = if hello.well_formed { "" } else { " malformed" };
                 self.events
@@ -393,6 +416,18 @@ fn told(mail: &server::Mail) -> String {
     }
     if let Some(submitter) = &mail.submitter {
         text.push_str(&format!(" auth={:?}", submitter.mailbox()));
+    }
+    if let Some(by) = mail.deliver_by {
+        text.push_str(&format!(" by={by}"));
+    }
+    if let Some(hold) = mail.hold {
+        text.push_str(&format!(" {hold}"));
+    }
+    if let Some(priority) = mail.priority {
+        text.push_str(&format!(" priority={priority}"));
+    }
+    if mail.require_tls {
+        text.push_str(" requiretls");
     }
     text
 }
@@ -586,6 +621,7 @@ fn tested(script: &Script) -> Box<dyn Tested + '_> {
     }
     let mut session = server::Session::new(script.server.clone());
     session.offer_mechanisms(script.mechanisms.clone());
+    session.offer_future_release(script.future_release);
     if script.tls {
         session.tls_started();
     }

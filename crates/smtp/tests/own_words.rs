@@ -16,7 +16,9 @@ fn replies(settings: Settings, input: &str) -> String {
                 session.name_transaction("t1");
             }
             Some(Event::EndOfData) => session.answer_data(Err(Reply::local_error())),
-            Some(Event::StartTls | Event::Auth(_)) => session.answer(Reply::local_error()),
+            Some(Event::StartTls | Event::Auth(_) | Event::Xclient(_)) => {
+                session.answer(Reply::local_error());
+            }
             Some(Event::Data) => session.answer(Reply::start_input()),
             Some(Event::Hello(_) | Event::Rcpt(_)) => session.answer(Reply::ok()),
             Some(_) => {}

@@ -474,6 +474,7 @@ impl Pair {
                 }
                 Reply::new(235, (2, 7, 0), "welcome")
             }
+            Event::Xclient(_) => Reply::local_error(),
         };
         self.server.answer(refusal.unwrap_or(accepted));
     }

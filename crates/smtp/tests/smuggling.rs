@@ -49,7 +49,9 @@ fn serve(content: &[u8], step: usize) -> Served {
                 session.answer_data(Ok(Accepted::promise("queued")));
             }
             Some(Event::Reset(_)) => body.clear(),
-            Some(Event::StartTls | Event::Auth(_)) => session.answer(Reply::local_error()),
+            Some(Event::StartTls | Event::Auth(_) | Event::Xclient(_)) => {
+                session.answer(Reply::local_error());
+            }
             Some(Event::HeadersEnd | Event::Closed(_)) => {}
             None => break,
         }

@@ -271,7 +271,7 @@ impl Visit<'_> {
             }
             Event::HeadersEnd | Event::Reset(_) => {}
             // Neither is offered.
-            Event::StartTls | Event::Auth(_) => return Next::Close,
+            Event::StartTls | Event::Auth(_) | Event::Xclient(_) => return Next::Close,
             Event::EndOfData => return self.end_of_data(mood),
             Event::Closed(_) => return Next::Close,
         }

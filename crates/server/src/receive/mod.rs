@@ -146,8 +146,9 @@ async fn converse(
             }
             Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
             Some(Event::StartTls) => session.answer(Reply::start_tls()),
-            // Not offered yet.
+            // Neither is offered yet.
             Some(Event::Auth(_)) => session.answer(Reply::auth_unavailable()),
+            Some(Event::Xclient(_)) => session.answer(Reply::local_error()),
             Some(Event::Mail(mail)) => {
                 session.answer(transaction.begin(mail, visit, stages));
                 session.name_transaction(transaction.name());

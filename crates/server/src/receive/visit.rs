@@ -207,6 +207,8 @@ impl Visit {
             Ok(Closed::Quit) => "quit",
             Ok(Closed::PeerClosed) | Err(Disconnect::Lost) => "lost",
             Ok(Closed::TooManyErrors) => "too-many-errors",
+            Ok(Closed::TooManyCommands) => "too-many-commands",
+            Ok(Closed::TooManyTransactions) => "too-many-transactions",
             Ok(Closed::TooManyAuthFailures) => "too-many-auth-failures",
             Ok(Closed::Injected) => "injected",
             Ok(Closed::Ours) => "closed",

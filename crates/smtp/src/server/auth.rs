@@ -12,6 +12,7 @@ use super::commands::{Verdict, not_implemented, out_of_order};
 use super::{Asked, Auth, Closed, Pending, Phase, Session};
 use crate::base64;
 use crate::command::{syntax, words};
+use crate::extension::FutureRelease;
 use crate::limits;
 use crate::line::Line;
 use crate::reply::Reply;
@@ -47,6 +48,18 @@ impl Session {
         base64::encode(octets, out);
         out.extend_from_slice(b"\r\n");
         self.phase = Phase::Response;
+    }
+
+    /// Offers FUTURERELEASE from now on, to peers that may authenticate (RFC 4865): how long and
+    /// until when a message may be held. The session has no clock, so the driver sets it, and
+    /// again when the time it names has become too old.
+    pub fn offer_future_release(&mut self, most: impl Into<Option<FutureRelease>>) {
+        self.future_release = most.into();
+    }
+
+    /// Whether what only authenticated peers may ask for is offered.
+    pub(super) fn offers_to_authenticated(&self) -> bool {
+        self.authenticated || self.auth_offered()
     }
 
     /// Whether AUTH may be said now.
@@ -162,10 +175,10 @@ impl Session {
             }
             return;
         }
-        let hostname = &self.settings.hostname;
-        let text = format!("{hostname} too many failed authentications, closing connection");
-        self.say(&Reply::new(421, (4, 7, 0), text));
-        self.finish(Closed::TooManyAuthFailures);
+        self.hang_up(
+            Closed::TooManyAuthFailures,
+            "too many failed authentications",
+        );
     }
 }
 

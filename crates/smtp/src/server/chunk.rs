@@ -4,8 +4,8 @@
 //! read and dropped; a chunk is answered when it has wholly come; once one is refused the
 //! transaction is over.
 //!
-//! Not here: BINARYMIME (RFC 3030 §3). What we accept we must be able to pass on, and no bare CR
-//! or LF ever leaves us; so chunks have CRLF lines as DATA has.
+//! Chunks have CRLF lines as DATA has, unless MAIL said BODY=BINARYMIME (RFC 3030 §3): then any
+//! octet is content.
 
 use super::commands::{Verdict, out_of_order, too_large};
 use super::data::{Data, Headers, Text, flawed};
@@ -78,7 +78,11 @@ impl Session {
             let refused = self.failed(size, last, reply);
             return self.refuse_chunk(refused);
         }
-        let text = Plain::new();
+        self.uncount(size > 0);
+        let text = match &self.transaction {
+            Some(transaction) if transaction.binary => Plain::binary(),
+            _ => Plain::new(),
+        };
         self.phase = Phase::Data(Data::of(Text::Chunk {
             text,
             size,
@@ -93,6 +97,7 @@ impl Session {
         let Some(mut data) = chunks else {
             return;
         };
+        self.uncount(size > 0);
         if let Text::Chunk {
             size: all,
             left,

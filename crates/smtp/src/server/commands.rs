@@ -5,8 +5,9 @@ use super::auth::auth_line_too_long;
 use super::chunk::Refused;
 use super::{Closed, Pending, Phase, Reset, Session, Transaction};
 use crate::Dialect;
-use crate::address::Utf8;
-use crate::command::{self, Allowed, Hello, Mail, Rcpt, Verb, syntax};
+use crate::address::{AddressError, Utf8};
+use crate::command::{self, Allowed, Hello, Mail, Rcpt, Verb, Xclient, syntax};
+use crate::extension::{ByMode, DeliverBy, FutureRelease};
 use crate::limits;
 use crate::line::{self, Line};
 use crate::reply::Reply;
@@ -25,6 +26,8 @@ pub(super) enum Verdict {
     SkipChunk(Refused),
     /// BDAT whose size cannot be read.
     Lost,
+    /// A limit of the session is used up.
+    HangUp(Closed, String),
     /// Somebody who does not mean to speak SMTP.
     Stranger,
     /// BDAT after another one.
@@ -43,6 +46,7 @@ impl Session {
         match Line::find(octets, longest) {
             Line::Partial => false,
             Line::Whole(len) => {
+                self.commands += 1;
                 let verdict = self.judge(octets.get(..len).unwrap_or_default());
                 self.input.consume(len + 2);
                 self.apply(verdict);
@@ -103,6 +107,7 @@ impl Session {
             }
             Verdict::Ask(question) => self.pending = Some(question),
             Verdict::SkipChunk(refused) => self.refuse_chunk(refused),
+            Verdict::HangUp(why, text) => self.hang_up(why, &text),
             Verdict::Stranger => {
                 self.say(&Reply::new(
                     421,
@@ -136,17 +141,17 @@ impl Session {
         if self.errors <= self.settings.errors {
             return self.say(reply);
         }
-        let text = format!(
-            "{} too many errors, closing connection",
-            self.settings.hostname
-        );
-        self.say(&Reply::new(421, (4, 7, 0), text));
-        self.finish(Closed::TooManyErrors);
+        self.hang_up(Closed::TooManyErrors, "too many errors");
     }
 
     fn judge(&self, line: &[u8]) -> Verdict {
         if is_http(line) {
             return Verdict::Stranger;
+        }
+        if self.commands > self.settings.commands {
+            let limit = self.settings.commands;
+            let text = format!("too many commands without a message (limit {limit})");
+            return Verdict::HangUp(Closed::TooManyCommands, text);
         }
         let judged = command::split(line).and_then(|(verb, argument)| {
             if verb == Verb::Bdat && self.settings.extensions.chunking {
@@ -178,21 +183,39 @@ impl Session {
             }
             Verb::StartTls => self.judge_starttls(argument),
             Verb::Auth => self.judge_auth(argument),
+            Verb::Xclient if self.settings.extensions.xclient => match self.transaction {
+                Some(_) => Err(out_of_order("A transaction is open")),
+                None => {
+                    Xclient::parse(argument).map(|xclient| Verdict::Ask(Pending::Xclient(xclient)))
+                }
+            },
             Verb::Vrfy | Verb::Expn if self.auth_missing() => Err(self.auth_needed()),
             Verb::Rset => no_argument(argument).map(|()| Verdict::Reset),
             Verb::Quit => no_argument(argument).map(|()| Verdict::Quit),
             Verb::Noop => Ok(Verdict::Say(Reply::ok())),
-            Verb::Help if argument.is_empty() || command::split(argument.as_bytes()).is_ok() => {
-                Ok(Verdict::Say(help()))
-            }
-            Verb::Help => Err(Reply::new(504, (5, 5, 4), "No help for that")),
-            Verb::Vrfy if argument.is_empty() => Err(syntax("VRFY needs an address")),
-            Verb::Vrfy => {
-                let text = "Cannot verify; send mail and it will be tried";
-                Ok(Verdict::Say(Reply::new(252, (2, 5, 0), text)))
-            }
+            Verb::Help => self.judge_help(argument),
+            Verb::Vrfy => self.judge_vrfy(argument),
             _ => Err(not_implemented()),
         }
+    }
+
+    /// RFC 5321 §3.5.3 lets a server answer 252 and say nothing about who is here.
+    fn judge_vrfy(&self, argument: &str) -> Result<Verdict, Reply> {
+        let (who, utf8) = match argument.rsplit_once(' ') {
+            Some((who, word)) if word.eq_ignore_ascii_case("SMTPUTF8") => (who.trim_end(), true),
+            _ => (argument, false),
+        };
+        if who.is_empty() {
+            return Err(syntax("VRFY needs an address"));
+        }
+        if utf8 && !self.settings.extensions.smtp_utf8 {
+            return Err(command::unknown_parameter());
+        }
+        if !utf8 && !who.is_ascii() {
+            return Err(command::bad_address(AddressError::Utf8, (5, 6, 7)));
+        }
+        let text = "Cannot verify; send mail and it will be tried";
+        Ok(Verdict::Say(Reply::new(252, (2, 5, 0), text)))
     }
 
     fn judge_hello(&self, argument: &str, extended: bool) -> Result<Verdict, Reply> {
@@ -204,6 +227,11 @@ impl Session {
         match (verb, &self.transaction) {
             (Verb::Mail, None) if self.greeted && self.auth_missing() => {
                 Ok(Verdict::RefuseMail(self.auth_needed()))
+            }
+            (Verb::Mail, None) if self.greeted && self.had_all_transactions() => {
+                let limit = self.settings.transactions;
+                let text = format!("too many messages on one connection (limit {limit})");
+                Ok(Verdict::HangUp(Closed::TooManyTransactions, text))
             }
             (Verb::Mail, None) if self.greeted => Ok(self
                 .judge_mail(argument)
@@ -226,6 +254,9 @@ impl Session {
             }
             (_, Some(transaction)) => {
                 no_argument(argument)?;
+                if transaction.binary {
+                    return Err(out_of_order("BODY=BINARYMIME needs BDAT"));
+                }
                 match self.nobody(transaction) {
                     None => Ok(Verdict::Ask(Pending::Data)),
                     Some((reply, false)) => Ok(Verdict::Say(reply)),
@@ -276,14 +307,45 @@ impl Session {
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(too_large());
         }
+        self.judge_wishes(&mail)?;
         Ok(Verdict::Ask(Pending::Mail(mail)))
     }
 
+    /// What only authenticated peers may ask for, and no more than was announced.
+    fn judge_wishes(&self, mail: &Mail) -> Result<(), Reply> {
+        let wishes = mail.deliver_by.is_some() || mail.hold.is_some() || mail.priority.is_some();
+        if wishes && !self.authenticated {
+            return Err(self.auth_needed());
+        }
+        let held = |most: FutureRelease| mail.hold.is_none_or(|hold| most.allows(hold));
+        if !self.future_release.is_none_or(held) {
+            return Err(syntax("Held longer than FUTURERELEASE allows"));
+        }
+        let least = self.settings.extensions.deliver_by.unwrap_or(0);
+        let too_soon = |by: DeliverBy| by.mode == ByMode::Return && by.by_time_s < i64::from(least);
+        if mail.deliver_by.is_some_and(too_soon) {
+            return Err(syntax("BY is sooner than DELIVERBY allows"));
+        }
+        Ok(())
+    }
+
+    fn had_all_transactions(&self) -> bool {
+        let most = self.settings.transactions;
+        most > 0 && self.transactions >= most
+    }
+
     fn allowed(&self, utf8: bool) -> Allowed {
+        let offered = &self.settings.extensions;
+        let trusted = self.offers_to_authenticated();
         Allowed {
             utf8: if utf8 { Utf8::Allowed } else { Utf8::Refused },
-            dsn: self.settings.extensions.dsn,
+            dsn: offered.dsn,
             auth: !self.mechanisms.is_empty(),
+            binary_mime: offered.chunking && offered.binary_mime,
+            require_tls: offered.require_tls && self.is_tls,
+            deliver_by: trusted && offered.deliver_by.is_some(),
+            hold: trusted && self.future_release.is_some(),
+            priority: trusted && offered.priority,
         }
     }
 }
@@ -331,9 +393,4 @@ pub(super) fn no_argument(argument: &str) -> Result<(), Reply> {
     } else {
         Err(syntax("This command takes no argument"))
     }
-}
-
-fn help() -> Reply {
-    let text = "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\nSee RFC 5321";
-    Reply::new(214, (2, 0, 0), text)
 }

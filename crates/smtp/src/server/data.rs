@@ -35,17 +35,19 @@ pub(super) enum Text {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Headers {
     LineStart,
-    /// A CR at the start of a line.
+    /// Behind a CR at the start of a line.
     Cr,
     Inside,
+    /// Behind a CR within a line.
+    InsideCr,
     /// The empty line was handed out; the driver is not told yet.
     Found,
     Ended,
 }
 
 impl Headers {
-    /// How much of a clean run belongs to the header block while it lasts, or else all; and
-    /// where that leaves the search.
+    /// How much of a run belongs to the header block while it lasts, or else all; and where that
+    /// leaves the search. Only CRLF ends a line, also where others may stand (BINARYMIME).
     pub(super) fn scan(mut self, run: &[u8]) -> (usize, Headers) {
         let mut at = 0;
         while let Some(rest) = run.get(at..).filter(|rest| !rest.is_empty()) {
@@ -55,14 +57,23 @@ impl Headers {
                     at += 1;
                 }
                 Headers::LineStart => self = Headers::Inside,
-                // The run is clean: this is the LF.
-                Headers::Cr => return (at + 1, Headers::Found),
-                Headers::Inside => match line::find(b'\n', rest) {
+                Headers::Cr if rest.first() == Some(&b'\n') => return (at + 1, Headers::Found),
+                Headers::Cr => self = Headers::Inside,
+                Headers::Inside | Headers::InsideCr => match line::find(b'\n', rest) {
                     Some(lf) => {
-                        self = Headers::LineStart;
+                        let crlf = match lf.checked_sub(1) {
+                            None => self == Headers::InsideCr,
+                            Some(before) => rest.get(before) == Some(&b'\r'),
+                        };
+                        self = if crlf {
+                            Headers::LineStart
+                        } else {
+                            Headers::Inside
+                        };
                         at += lf + 1;
                     }
-                    None => break,
+                    None if rest.last() == Some(&b'\r') => return (run.len(), Headers::InsideCr),
+                    None => return (run.len(), Headers::Inside),
                 },
                 Headers::Found | Headers::Ended => break,
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::command::{Hello, Mail, Rcpt};
+use crate::command::{Hello, Mail, Rcpt, Xclient};
 use crate::reply::Reply;
 
 /// What the session asks or tells its driver.
@@ -20,6 +20,10 @@ pub enum Event<'a> {
     StartTls,
     /// AUTH: a question, but for [`Auth::Cancelled`].
     Auth(Auth),
+    /// Question: XCLIENT, from a peer that may say for whom it speaks. A 220 greets that client:
+    /// the dialogue starts over, and is authenticated if a `LOGIN` was given. What refuses is
+    /// sent as it is and leaves the dialogue as it was.
+    Xclient(Xclient),
     /// Question: MAIL FROM.
     Mail(Mail),
     /// Question: RCPT TO.
@@ -95,6 +99,10 @@ pub enum Closed {
     PeerClosed,
     /// The error budget is used up; 421 was sent.
     TooManyErrors,
+    /// Too many commands came without a message; 421 was sent.
+    TooManyCommands,
+    /// All transactions that a session may have were had; 421 was sent to one more MAIL.
+    TooManyTransactions,
     /// Too many AUTH exchanges failed; 421 was sent.
     TooManyAuthFailures,
     /// Octets came in clear behind STARTTLS, before the handshake (RFC 3207 §4.2): somebody tries

@@ -1,6 +1,8 @@
 //! The answer to an accepted hello (RFC 5321 §4.1.1.1): our name, and what may be asked for now.
 
-use super::Session;
+use super::{Session, Settings};
+use crate::command::Xclient;
+use crate::extension::Limits;
 use crate::reply::push_display;
 
 impl Session {
@@ -46,7 +48,61 @@ impl Session {
         }
         if offered.chunking {
             out.extend_from_slice(b"250-CHUNKING\r\n");
+            if offered.binary_mime {
+                out.extend_from_slice(b"250-BINARYMIME\r\n");
+            }
         }
+        if offered.xclient {
+            push_display(out, format_args!("250-XCLIENT {}\r\n", Xclient::NAMES));
+        }
+        self.say_limits();
+        self.say_wishes();
+        let out = self.output.append();
         out.extend_from_slice(b"250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
+    }
+
+    fn say_limits(&mut self) {
+        let Settings {
+            transactions,
+            recipients,
+            extensions,
+            ..
+        } = &*self.settings;
+        let named = |limit: u32| (1..=999_999).contains(&limit).then_some(limit);
+        let limits = Limits {
+            mail_max: named(*transactions),
+            rcpt_max: u32::try_from(*recipients).ok().and_then(named),
+            rcpt_domain_max: None,
+        };
+        if extensions.limits && !limits.is_empty() {
+            push_display(
+                self.output.append(),
+                format_args!("250-LIMITS {limits}\r\n"),
+            );
+        }
+    }
+
+    /// What MAIL may ask for.
+    fn say_wishes(&mut self) {
+        let trusted = self.offers_to_authenticated();
+        let offered = self.settings.extensions;
+        let out = self.output.append();
+        if offered.require_tls && self.is_tls {
+            out.extend_from_slice(b"250-REQUIRETLS\r\n");
+        }
+        if !trusted {
+            return;
+        }
+        if let Some(most) = self.future_release {
+            push_display(out, format_args!("250-FUTURERELEASE {most}\r\n"));
+        }
+        match offered.deliver_by {
+            None => {}
+            Some(0) => out.extend_from_slice(b"250-DELIVERBY\r\n"),
+            Some(least) => push_display(out, format_args!("250-DELIVERBY {least}\r\n")),
+        }
+        if offered.priority {
+            out.extend_from_slice(b"250-MT-PRIORITY\r\n");
+        }
     }
 }

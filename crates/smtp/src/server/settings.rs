@@ -13,6 +13,12 @@ pub struct Settings {
     pub message_size: u64,
     /// Most recipients a transaction may have (RFC 5321 §4.5.3.1.8 asks for at least 100).
     pub recipients: usize,
+    /// Most transactions a session may have, counted at the accepted MAIL, before 421; 0: any
+    /// number.
+    pub transactions: u32,
+    /// Most commands that bring no message before 421: all since the last accepted message but
+    /// those that gave a recipient or a chunk of content.
+    pub commands: u32,
     /// Errors of protocol (500 to 504, 530, 538, 555) before 421. What the driver refuses is not
     /// counted, nor what fails only because a command before it in a pipelined group was refused.
     pub errors: u32,
@@ -27,8 +33,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: 50 MiB, 1,000 recipients, 20 errors, 5 failures of AUTH, which is not
-    /// required and never in clear, all of [`Offered::default`].
+    /// The defaults: 50 MiB, 1,000 recipients, any number of transactions, 1,000 commands without
+    /// a message, 20 errors, 5 failures of AUTH, which is not required and never in clear, all of
+    /// [`Offered::default`].
     #[must_use]
     pub fn new(hostname: impl Into<Box<str>>) -> Settings {
         Settings {
@@ -36,6 +43,8 @@ impl Settings {
             dialect: Dialect::Smtp,
             message_size: 50 << 20,
             recipients: 1000,
+            transactions: 0,
+            commands: 1000,
             errors: 20,
             auth_failures: 5,
             auth_required: false,
@@ -46,7 +55,8 @@ impl Settings {
 }
 
 /// Extensions this session offers. ENHANCEDSTATUSCODES, SIZE and 8BITMIME are always offered;
-/// AUTH is when the session has mechanisms (`Session::offer_mechanisms`).
+/// AUTH is when the session has mechanisms (`Session::offer_mechanisms`), FUTURERELEASE when it
+/// has its maxima (`Session::offer_future_release`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offered {
     /// PIPELINING (RFC 2920). On by default.
@@ -57,9 +67,23 @@ pub struct Offered {
     pub smtp_utf8: bool,
     /// DSN (RFC 3461). Off by default.
     pub dsn: bool,
-    /// CHUNKING (RFC 3030). Off by default. BINARYMIME is never offered: what may leave us has
-    /// neither bare CR nor bare LF.
+    /// CHUNKING (RFC 3030 §2). Off by default.
     pub chunking: bool,
+    /// BINARYMIME (RFC 3030 §3); only together with CHUNKING. Off by default. Such a message is
+    /// handed to the driver as it came, bare CR, bare LF and NUL included.
+    pub binary_mime: bool,
+    /// LIMITS (RFC 9422): `MAILMAX` and `RCPTMAX`, as [`Settings`] has them. Off by default. A
+    /// driver that refuses earlier must not offer it.
+    pub limits: bool,
+    /// REQUIRETLS (RFC 8689); only inside of TLS. Off by default.
+    pub require_tls: bool,
+    /// DELIVERBY (RFC 2852), with the fewest seconds that `BY=` may name before a return; 0: no
+    /// such number is announced. Only where a peer may authenticate. None by default.
+    pub deliver_by: Option<u32>,
+    /// MT-PRIORITY (RFC 6710). Only where a peer may authenticate. Off by default.
+    pub priority: bool,
+    /// XCLIENT. Off by default: who may say it may say that it is anybody.
+    pub xclient: bool,
 }
 
 impl Default for Offered {
@@ -70,6 +94,12 @@ impl Default for Offered {
             smtp_utf8: false,
             dsn: false,
             chunking: false,
+            binary_mime: false,
+            limits: false,
+            require_tls: false,
+            deliver_by: None,
+            priority: false,
+            xclient: false,
         }
     }
 }
