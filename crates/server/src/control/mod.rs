@@ -32,6 +32,9 @@ use wire::{Answer, Request};
 const CLIENTS_MAX: usize = 16;
 /// How long to wait before accepting again after the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a client may take to say what it wants. Clients that say nothing must not keep out the
+/// operator's.
+const ASKING_TIME: Duration = Duration::from_secs(10);
 /// How long one request may take in all; a client that stands still holds nothing for longer.
 const REQUEST_TIME: Duration = Duration::from_secs(600);
 
@@ -101,7 +104,10 @@ impl Control {
 
     async fn serve(&self, mut stream: BoxStream) {
         let answered = async {
-            let request: Request = wire::read(&mut stream).await?;
+            let request: Request = tokio::select! {
+                request = wire::read(&mut stream) => request?,
+                () = self.world.clock.sleep(ASKING_TIME) => return Ok(()),
+            };
             let answer = match request {
                 Request::Queue {
                     verb,

@@ -150,7 +150,8 @@ fn client_v2(
         _ => return Err("the PROXY header has an unknown version or command"),
     }
     match family {
-        0x00..=0x02 => Ok((None, block)),
+        // Of no family: whatever follows is ignored, too.
+        0x00..=0x02 => Ok((None, &[])),
         0x11 => {
             let (addresses, rest) = block.split_first_chunk::<12>().ok_or(SHORT)?;
             let [a, b, c, d, _, _, _, _, high, low, ..] = *addresses;

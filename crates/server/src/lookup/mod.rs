@@ -148,6 +148,22 @@ impl Directory {
         }
     }
 
+    /// Whether a forward-path could be read as a route by the server that we hand it to:
+    /// `user%elsewhere`, `elsewhere!user` or `"user@elsewhere"` of a domain whose next SMTP server
+    /// decides who exists. That server trusts us, and might relay.
+    #[must_use]
+    pub fn routes_on(&self, path: &ForwardPath) -> bool {
+        let Some(mailbox) = path.mailbox() else {
+            return false;
+        };
+        let Entry::Mailbox(found) = self.entry(mailbox) else {
+            return false;
+        };
+        let passes_on = matches!(found.domain.deliver, Deliver::Smtp(_))
+            && found.domain.mailboxes == Mailboxes::Any;
+        passes_on && mailbox.local_part().as_str().contains(['@', '%', '!'])
+    }
+
     /// Where mail for a final address goes.
     #[must_use]
     pub fn route_for<'a>(&'a self, address: &'a Mailbox) -> Way<'a> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_message::header::{Facts, MAX_RECEIVED};
-use posthaste_smtp::address::{ForwardPath, Mailbox};
+use posthaste_smtp::address::ForwardPath;
 use posthaste_smtp::reply::Reply;
 
 use crate::config::{EarlyTalkers, Limits, Networks, Service};
@@ -99,7 +99,13 @@ impl Policy {
         path: &ForwardPath,
         id: &str,
     ) -> Result<Vec<Final>, Reply> {
+        let trusted = address.is_some_and(|ip| self.relays(ip));
         match self.directory.resolve(path) {
+            Resolution::Local(_) if !trusted && self.directory.routes_on(path) => Err(Reply::new(
+                550,
+                (5, 7, 1),
+                format!("{path}: an address with a route in it is not taken from you here [{id}]"),
+            )),
             Resolution::Local(finals) => Ok(finals),
             Resolution::Unknown => Err(Reply::new(
                 550,
@@ -111,25 +117,17 @@ impl Policy {
                 (4, 2, 4),
                 format!("{path}: its alias cannot be expanded: {why} [{id}]"),
             )),
-            Resolution::NotOurs(mailbox) => self.relay(address, mailbox, id),
-        }
-    }
-
-    fn relay(
-        &self,
-        address: Option<IpAddr>,
-        mailbox: Mailbox,
-        id: &str,
-    ) -> Result<Vec<Final>, Reply> {
-        if address.is_some_and(|ip| self.relays(ip)) {
-            return Ok(vec![Final {
+            Resolution::NotOurs(mailbox) if trusted => Ok(vec![Final {
                 address: mailbox,
                 alias: None,
                 hold: false,
-            }]);
+            }]),
+            Resolution::NotOurs(mailbox) => Err(Reply::new(
+                550,
+                (5, 7, 1),
+                format!("<{mailbox}>: relaying is not permitted for you here [{id}]"),
+            )),
         }
-        let text = format!("<{mailbox}>: relaying is not permitted for you here [{id}]");
-        Err(Reply::new(550, (5, 7, 1), text))
     }
 
     /// Whether a message may be queued, by what its header block says.
