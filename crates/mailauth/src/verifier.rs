@@ -24,6 +24,7 @@ use crate::dkim::block::Block;
 use crate::dkim::body::Bodies;
 use crate::dkim::check::Checks;
 use crate::dkim::{self, Keys, Service};
+use crate::dmarc::Authors;
 use crate::intake::{Gathered, Intake};
 
 /// Signatures of a message that is coming.
@@ -44,6 +45,7 @@ struct Signatures {
     dkim: Checks,
     arc: Chain,
     key_names: Vec<String>,
+    authors: Authors,
 }
 
 /// What the signatures of a message prove.
@@ -95,6 +97,15 @@ impl Verifier {
         }
     }
 
+    /// Whom the From field names; `None` while the header block lasts.
+    #[must_use]
+    pub fn authors(&self) -> Option<&Authors> {
+        match &self.stage {
+            Stage::Header(_) => None,
+            Stage::Body(signatures) => Some(&signatures.authors),
+        }
+    }
+
     /// The verdicts, after the end of the message. Checks up to 61 signatures, at some ten
     /// microseconds each.
     #[must_use]
@@ -118,6 +129,7 @@ impl Signatures {
     fn new(gathered: Gathered<'_>, facts: &Facts, now_s: u64) -> Self {
         // What broke a bound of the header block counts as body, so what is seen of the block is
         // not all of it: such a message has no signatures.
+        let authors = Authors::of_header(&gathered.block);
         let block = match facts.excess {
             None => Block::new(gathered.block),
             Some(_) => Block::default(),
@@ -136,6 +148,7 @@ impl Signatures {
             dkim,
             arc,
             key_names,
+            authors,
         }
     }
 }

@@ -57,6 +57,13 @@ pub enum Command {
     /// the To, Cc and Bcc fields; Bcc is removed. Prints the queue id.
     #[command(verbatim_doc_comment)]
     Send(Send),
+    /// Judge a message as if it had just arrived: SPF, DKIM, ARC, DMARC
+    ///
+    /// Prints the Authentication-Results field, then why each verdict came out so, line by line.
+    /// The message is FILE, or standard input. Without --ip there is no SPF. The configuration is
+    /// only asked for our name, DNS servers and policy; none is needed.
+    #[command(verbatim_doc_comment)]
+    Verify(Verify),
     /// Write mail files for another user; the server starts it
     #[command(hide = true)]
     MailHelper(MailHelper),
@@ -79,6 +86,32 @@ pub struct Demo {
     /// Folder for everything the demo makes; without it a new temporary one
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// Options of `verify`.
+#[derive(Args, Clone, Debug)]
+pub struct Verify {
+    /// The address of the host that sent it
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<std::net::IpAddr>,
+    /// What that host called itself in EHLO
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub helo: String,
+    /// Reverse-path; `<>`, or nothing, for none
+    #[arg(long, value_name = "ADDRESS", default_value = "<>")]
+    pub mail_from: String,
+    /// DNS server to ask, with or without a port; without it the configuration's, or the system's
+    #[arg(long, value_name = "SERVER")]
+    pub dns: Option<String>,
+    /// When it arrived, for signatures that expire; without it now
+    #[arg(long, value_name = "RFC3339")]
+    pub now: Option<jiff::Timestamp>,
+    /// One object for programs instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The message, with CRLF or Unix line ends; without it standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 /// Options of `send`.

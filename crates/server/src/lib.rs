@@ -44,6 +44,8 @@ pub mod cli; // every command and option
 
 pub mod commands; // the commands, each from its options to its end
 
+pub mod verify; // what a message is worth, told without a server
+
 pub mod demo; // a server to try things out
 
 pub mod privileges; // whom the server becomes

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use posthaste::cli::{Cli, Command};
 use posthaste::fault::Fault;
-use posthaste::{commands, demo};
+use posthaste::{commands, demo, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Queue(options) => commands::queue(&cli.config, &options.verb),
         Command::Send(options) => commands::send(&cli.config, options),
+        Command::Verify(options) => verify::run(&cli.config, options),
         Command::MailHelper(options) => commands::mail_helper(options),
     };
     match done {

@@ -14,6 +14,7 @@ pub mod accounts;
 pub mod failures;
 pub mod lanes;
 pub mod mechanism;
+pub mod message;
 pub mod name;
 pub mod secret;
 
