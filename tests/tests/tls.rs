@@ -307,6 +307,40 @@ fn certificates_are_exchanged_under_load_without_a_lost_session() {
     });
 }
 
+/// As it is with certbot: root alone may read the key, and the server has given up root.
+#[test]
+fn a_key_that_only_root_may_read_is_served_and_its_renewal_is_said_to_need_a_restart() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        posthaste_tests::skip("a start as root, which needs root");
+        return;
+    }
+    let authority = Authority::new();
+    let mut server = certified(&authority);
+    let key = server.dir().join("a.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let told = server.command(&["check"]);
+    let warning = "`nobody`, whom the server becomes, may not read ";
+    assert!(
+        told.status.success() && told.out.contains(warning),
+        "{}",
+        told.out
+    );
+    server.run();
+    let trust = authority.trust();
+    let before = shown(&server, &trust, "mx.local.example").unwrap();
+    let denied = |r: &serde_json::Value| {
+        let cause = r["cause"].as_str().unwrap_or_default();
+        r["event"] == "fault" && cause.starts_with("the server's user may not read it")
+    };
+    until("the fault", RENEWED, || {
+        server.records().into_iter().find(denied)
+    });
+    server.signal("HUP");
+    server.record("the reload", |r| r["event"] == "reloaded");
+    assert_eq!(shown(&server, &trust, "mx.local.example").unwrap(), before);
+}
+
 /// Lets a client send one message over TLS. `$1` is the port, `$2` the root, `$3` a file with the
 /// message.
 fn a_client_sends(name: &str, implicit: bool, script: &str) {
