@@ -22,6 +22,7 @@ use crate::control::Control;
 use crate::deliver::Delivery;
 use crate::deliver::helper::Helpers;
 use crate::deliver::local::Local;
+use crate::deliver::outbound::{Credentials, Outbound};
 use crate::deliver::smtp::Smtp;
 use crate::dispatch::{Dispatch, Stages};
 use crate::fault::Fault;
@@ -36,7 +37,7 @@ use crate::shutdown::{DRAIN_TIME, Shutdown};
 use crate::telemetry::{self, Event, Log};
 use crate::tls::certificates::Certificates;
 use crate::tls::server::Acceptor;
-use crate::tls::{generated, watch};
+use crate::tls::{generated, roots, watch};
 
 /// Workers (connections) at once to one destination.
 const WORKERS_PER_DESTINATION: usize = 20;
@@ -48,10 +49,11 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 const SMTP_PORT: u16 = 25;
 
 /// What is had before privileges are dropped: the sockets of a configuration, bound but not yet
-/// accepting, and the certificates that it names.
+/// accepting, and the certificates and passwords that it names.
 pub struct Sockets {
     bound: Vec<Bound>,
     certificates: Arc<Certificates>,
+    credentials: Credentials,
 }
 
 /// A running server.
@@ -66,10 +68,11 @@ pub struct Node {
     open: Vec<Open>,
     helpers: Vec<Arc<Helpers>>,
     certificates: Arc<Certificates>,
+    credentials: Credentials,
     acceptor: Acceptor,
 }
 
-/// Binds the listeners of a configuration, and reads the certificates that it names.
+/// Binds the listeners of a configuration, and reads the certificates and passwords that it names.
 ///
 /// # Errors
 /// The first that cannot be bound or read, with what to do.
@@ -82,9 +85,11 @@ pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
     if uses_tls(config) {
         certificates.exchange(&config.certificates, &*world.disk)?;
     }
+    let (credentials, _) = Credentials::read(config, &*world.disk, &Credentials::default())?;
     Ok(Sockets {
         bound,
         certificates,
+        credentials,
     })
 }
 
@@ -156,11 +161,12 @@ impl Node {
             certificates.exchange(&certificate_files(world, config)?, &*world.disk)?;
         }
         let acceptor = Acceptor::new(certificates.clone(), None, world.clock.clone())?;
-        let wiring = Wiring::new(world, log, config, (&helpers, &acceptor));
+        let credentials = sockets.credentials;
+        let wiring = Wiring::new(world, log, config, (&helpers, &acceptor, &credentials));
         let names = Arc::new(Names(RwLock::new(wiring.directory.clone())));
         let queue = wiring.open_queue(&names)?;
         let listening: Vec<_> = sockets.bound.iter().map(Bound::local).collect();
-        let stages = wiring.stages(&listening);
+        let stages = wiring.stages(&listening)?;
         let (clone, down) = (queue.clone(), shutdown.clone());
         let dispatch = Dispatch::new(world.clone(), log.clone(), clone, down, stages);
         let reception = wiring.reception(&queue, &shutdown);
@@ -200,6 +206,7 @@ impl Node {
             open,
             helpers,
             certificates,
+            credentials,
             acceptor,
         };
         node.watch_certificates();
@@ -241,17 +248,22 @@ impl Node {
     /// opened and closed as it says; `hostname` and `data_dir` stay until a restart.
     ///
     /// # Errors
-    /// A certificate that was not served before and cannot be used, or a listener that cannot be
-    /// bound; what depends on it stays as it was.
+    /// A certificate or a password that was not known before and cannot be used, or a listener that
+    /// cannot be bound; what depends on it stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<(), Fault> {
+        let disk = &*self.world.disk;
+        let (credentials, faults) = Credentials::read(config, disk, &self.credentials)?;
         self.exchange_certificates(config)?;
         self.listen(wanted(config))?;
-        let parts = (self.helpers.as_slice(), &self.acceptor);
+        faults.iter().for_each(|f| self.log.fault_of(f));
+        self.credentials = credentials;
+        let parts = (self.helpers.as_slice(), &self.acceptor, &self.credentials);
         let wiring = Wiring::new(&self.world, &self.log, config, parts);
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
+        let stages = wiring.stages(&listening)?;
         self.names.replace(wiring.directory.clone());
         self.queue.set_schedule(schedule_settings(config));
-        self.dispatch.replace(wiring.stages(&listening));
+        self.dispatch.replace(stages);
         self.gate
             .replace(wiring.reception(&self.queue, &self.shutdown));
         // What failed may be what was mended; mail whose way changed finds its new one now.
@@ -339,6 +351,7 @@ struct Wiring<'a> {
     config: &'a Config,
     helpers: &'a [Arc<Helpers>],
     acceptor: &'a Acceptor,
+    credentials: &'a Credentials,
     directory: Arc<Directory>,
 }
 
@@ -347,11 +360,12 @@ impl<'a> Wiring<'a> {
         world: &'a World,
         log: &'a Arc<Log>,
         config: &'a Config,
-        (helpers, acceptor): (&'a [Arc<Helpers>], &'a Acceptor),
+        (helpers, acceptor, credentials): (&'a [Arc<Helpers>], &'a Acceptor, &'a Credentials),
     ) -> Self {
         Wiring {
             helpers,
             acceptor,
+            credentials,
             world,
             log,
             config,
@@ -388,7 +402,7 @@ impl<'a> Wiring<'a> {
         Ok(queue)
     }
 
-    fn stages(&self, listening: &[Endpoint]) -> Stages {
+    fn stages(&self, listening: &[Endpoint]) -> Result<Stages, Fault> {
         let (world, config) = (self.world, self.config);
         let hostname = config.hostname.as_str();
         let addresses = listening
@@ -404,15 +418,17 @@ impl<'a> Wiring<'a> {
         );
         let expire_after = config.retry.expire_after;
         let directory = &self.directory;
-        Stages {
+        let roots = Arc::new(roots::of_the_system());
+        let outbound = Outbound::new(config, self.credentials, &roots, &world.clock)?;
+        Ok(Stages {
             delivery: Delivery {
                 route: Route::new(directory.clone(), mx),
-                smtp: Smtp::new(world.clone(), hostname),
+                smtp: Smtp::new(world.clone(), hostname, outbound),
                 local: Local::new(world.clone(), hostname).with_helpers(self.helpers.to_vec()),
             },
             reports: Reports::new(world.clone(), directory.clone(), hostname, expire_after),
             intervals: Intervals::new(&config.retry.intervals),
-        }
+        })
     }
 
     fn reception(&self, queue: &Arc<Queue>, shutdown: &Shutdown) -> Arc<Reception> {

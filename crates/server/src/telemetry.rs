@@ -142,6 +142,12 @@ pub enum Event<'a> {
         /// Hosts that were tried before, and why each was passed over.
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         passed_over: &'a [String],
+        /// What protected it; none in clear.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<&'a Tls>,
+        /// Why it went in clear, where TLS was tried.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls_failed: Option<Cow<'a, str>>,
         /// How long it took.
         ms: u64,
     },

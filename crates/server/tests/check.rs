@@ -319,3 +319,53 @@ fn a_key_that_everybody_may_read_is_a_warning() {
     );
     assert!(said.contains("fix: run `chmod o= /a.key`"), "{said}");
 }
+
+#[test]
+fn a_password_that_is_missing_or_that_everybody_may_read_is_an_error() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let route = "[[route]]\nrecipients = [\"*\"]\nvia = \"smtps://a.example\"\ntls = \"verify\"\n\
+                 user = \"us\"\npassword_file = \"pw\"\n";
+    let with = |text: Option<&str>, mode| {
+        check_certificates(|folder| {
+            if let Some(text) = text {
+                std::fs::write(folder.join("pw"), text).unwrap();
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(folder.join("pw"), mode).unwrap();
+            }
+            route
+        })
+    };
+    let place = "\n  --> /posthaste.toml:15:17\n";
+    for (text, mode, said) in [
+        (None, 0, "error: /pw: "),
+        (Some(""), 0o600, "error: /pw: its first line is empty"),
+        (Some("\nx"), 0o600, "error: /pw: its first line is empty"),
+        (Some("a\0b"), 0o600, "error: /pw: it holds a NUL"),
+        (
+            Some("x\n"),
+            0o604,
+            "error: everybody on this machine may read the password in /pw",
+        ),
+    ] {
+        let told = with(text, mode);
+        assert!(told.contains(said) && told.contains(place), "{told}");
+    }
+    let told = with(Some("x\r\nsomething else\n"), 0o640);
+    assert!(!told.contains("/pw"), "{told}");
+}
+
+#[test]
+fn a_certificate_to_be_shown_is_looked_at_as_those_that_are_served() {
+    let route = "[[route]]\nrecipients = [\"*\"]\nvia = \"smtps://a.example\"\n\
+                 client_certificate = \"a.pem\"\nclient_key = \"a.key\"\n";
+    let said = check_certificates(|_| route);
+    assert!(
+        said.contains("error: /a.pem: there is no such file"),
+        "{said}"
+    );
+    let said = check_certificates(|folder| {
+        certify(folder, "a", "client", 39);
+        route
+    });
+    assert!(said.contains("/a.pem has expired on 1970-02-09"), "{said}");
+}

@@ -10,13 +10,60 @@ use nix::unistd::{Gid, Uid, User, getgrouplist};
 use posthaste_world::{Disk, Timestamp};
 
 use super::{CertificateFiles, Config, DEFAULT_USER, Finding, ListenerTls, NamedFile};
+use crate::deliver::outbound;
 use crate::tls::certificates::{DAYS_WARNED, days_left};
 use crate::tls::date;
 use crate::tls::names::About;
-use crate::tls::pair::Pair;
+use crate::tls::pair::{Pair, Unusable};
 
-/// What is to be said of the certificates of `config`.
+/// What is to be said of the certificates of `config`, and of the passwords of its routes.
 pub(super) fn examine(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
+    let mut findings = served(config, disk, now);
+    for security in config.routes.iter().map(|route| &route.security) {
+        if let Some(files) = &security.certificate {
+            findings.extend(shown(files, disk, now));
+        }
+        if let Some(login) = &security.login {
+            findings.extend(password(&login.password_file, disk));
+        }
+    }
+    findings
+}
+
+/// What is to be said of a certificate that next servers are shown.
+fn shown(files: &CertificateFiles, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
+    let found = match Pair::read(files, disk) {
+        Err(unusable) => Some(unusable_file(files, unusable)),
+        Ok(pair) => age(files, &pair.about, now),
+    };
+    found.into_iter().chain(readers(&files.key)).collect()
+}
+
+/// What is to be said of the file with a route's password.
+fn password(file: &NamedFile, disk: &dyn Disk) -> Option<Finding> {
+    if let Err(fault) = outbound::password(&file.path, disk) {
+        let cause = format!("{}: {}", file.path.display(), fault.cause);
+        let fix = "write the password into it: one line, readable by the server alone";
+        return Some(Finding::error(file.place.clone(), cause, fix));
+    }
+    let mode = Mode::from_bits_truncate(stat(&file.path).ok()?.st_mode);
+    if !mode.intersects(Mode::S_IRWXO) {
+        return None;
+    }
+    let path = file.path.display();
+    let cause = format!("everybody on this machine may read the password in {path}, or write it");
+    let fix = format!("run `chmod o= {path}`, and change the password");
+    Some(Finding::error(file.place.clone(), cause, fix))
+}
+
+fn unusable_file(files: &CertificateFiles, unusable: Unusable) -> Finding {
+    let named = files.of(unusable.part);
+    let cause = format!("{}: {}", named.path.display(), unusable.cause);
+    Finding::error(named.place.clone(), cause, unusable.fix)
+}
+
+/// What is to be said of the certificates that are served.
+fn served(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
     if config.listeners.iter().all(|l| l.tls == ListenerTls::None) {
         return Vec::new();
     }
@@ -26,11 +73,7 @@ pub(super) fn examine(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<F
     let mut findings = Vec::new();
     for files in &config.certificates {
         match Pair::read(files, disk) {
-            Err(unusable) => {
-                let named = files.of(unusable.part);
-                let cause = format!("{}: {}", named.path.display(), unusable.cause);
-                findings.push(Finding::error(named.place.clone(), cause, unusable.fix));
-            }
+            Err(unusable) => findings.push(unusable_file(files, unusable)),
             Ok(pair) => {
                 findings.extend(age(files, &pair.about, now));
                 if files == default && !pair.about.names.cover(config.hostname.as_str()) {

@@ -247,12 +247,27 @@ section! {
     Route "[[route]]" {
         /// Domains it is for: `example.net`, `*.example.net` (those below it), `*` (all).
         recipients: Many<String> = Required("[\"*\"]");
-        /// Where it goes: one or several of `smtp://host:port`, or of `lmtp://host:port`, tried in
-        /// order; or `mx` (the domain's own servers); or `discard:` (nowhere). Hosts are looked up
-        /// by address, never by MX. Without a port, `smtp` means 25 and `lmtp` 24.
+        /// Where it goes: one or several of `smtp://host:port`, of `smtps://host:port` (TLS from
+        /// the first octet), or of `lmtp://host:port`, tried in order; or `mx` (the domain's own
+        /// servers); or `discard:` (nowhere). Hosts are looked up by address, never by MX. Without
+        /// a port, `smtp` means 25, `smtps` 465 and `lmtp` 24.
         via: Many<String> = Required("\"smtp://192.0.2.25:25\"");
-        /// `none` or `opportunistic`. This version delivers in clear either way.
+        /// `opportunistic`: TLS where the server offers it, with whatever certificate, and in clear
+        /// where that fails; not on this machine. `require`: TLS with whatever certificate, or no
+        /// delivery. `verify`: TLS with a certificate that leads to a root this system trusts and
+        /// is for the server's name as it stands in `via`, or no delivery. `none`: in clear.
         tls: String = Is("\"opportunistic\"");
+        /// Who we are to the server. It is told only where its certificate was verified, or on this
+        /// machine.
+        user: String = Absent("we do not log in");
+        /// File whose first line is the password. Only the server and root should be able to read
+        /// it.
+        password_file: String = Absent("must be there when `user` is");
+        /// File in PEM with a certificate that the server is shown when it asks for one, and with
+        /// those that lead to its root. A server that offers AUTH EXTERNAL knows us by it.
+        client_certificate: String = Absent("none is shown");
+        /// File in PEM with its key, without a password.
+        client_key: String = Absent("must be there when `client_certificate` is");
     }
 }
 
@@ -284,18 +299,6 @@ pub const LATER: &[(&str, &str, &str, &str)] = &[
         "auth_without_tls",
         "this version does not serve AUTH",
         "remove it; to let hosts of yours send, name them in `networks` of [relay]",
-    ),
-    (
-        "[[route]]",
-        "user",
-        "this version cannot log in to the next server",
-        "remove it; the next server must take mail from this host's address",
-    ),
-    (
-        "[[route]]",
-        "password_file",
-        "this version cannot log in to the next server",
-        "remove it; the next server must take mail from this host's address",
     ),
 ];
 

@@ -15,6 +15,7 @@ pub mod finding;
 mod meaning;
 pub mod network;
 pub mod reference;
+mod security;
 pub mod value;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ use crate::tls::pair::Part;
 pub use finding::{Finding, Place, Severity, Source};
 pub(crate) use meaning::text;
 pub use network::{Network, Networks};
+pub use security::{Login, RouteTls, Security, Terms};
 
 /// Where the configuration is when the command line does not say.
 pub const DEFAULT_FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -274,8 +276,8 @@ pub struct Route {
     pub recipients: Vec<Pattern>,
     /// Where it goes.
     pub via: Via,
-    /// Whether TLS is tried.
-    pub tls: RouteTls,
+    /// What is asked of its servers, and what they are shown.
+    pub security: Security,
 }
 
 /// A domain, or a family of them.
@@ -294,21 +296,14 @@ pub enum Pattern {
 pub enum Via {
     /// To the first of these SMTP servers that answers.
     Smtp(Vec<Server>),
+    /// The same, with TLS from the first octet (RFC 8314 §3.3).
+    Smtps(Vec<Server>),
     /// To the first of these LMTP servers that answers.
     Lmtp(Vec<Server>),
     /// Nowhere: accepted and dropped.
     Discard,
     /// By the recipient domain's MX records, as without a route.
     Mx,
-}
-
-/// What a route asks of TLS.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RouteTls {
-    /// Never.
-    None,
-    /// When the server offers it.
-    Opportunistic,
 }
 
 /// When to try again and when to give up.

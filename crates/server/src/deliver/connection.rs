@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use posthaste_smtp::client::{Closed, Event, Options, RecipientOutcome, Session, Settings, Stage};
+use posthaste_smtp::address::ForwardPath;
+use posthaste_smtp::client::{Closed, Event, Options, RecipientOutcome, Session, Stage};
 use posthaste_smtp::client::{Transaction, Unsuitable};
 use posthaste_smtp::extension::Extensions;
 use posthaste_smtp::reply::Reply;
-use posthaste_world::{BoxStream, Clock, Timer, World};
+use posthaste_world::{BoxStream, Clock, Timer};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::TakenOver;
+use super::greeting::Protection;
 use super::parcel::Parcel;
 use crate::route::NextHop;
 
@@ -33,7 +35,7 @@ pub const TRANSACTIONS_MAX: u32 = 500;
 /// minutes (RFC 5321 §4.5.3.2.7), but a slot at theirs is not ours to hold.
 pub const IDLE_MAX: Duration = Duration::from_secs(5);
 /// How long to wait for the answer to QUIT: nothing depends on it.
-const QUIT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const QUIT_PATIENCE: Duration = Duration::from_secs(2);
 /// Octets of content that gather before they are written, so that a small message with its final
 /// dot is one write.
 const WRITE_AT: usize = 64 * 1024;
@@ -45,6 +47,10 @@ pub enum Unusable {
     Unreachable(String),
     /// The host answered, and refused the connection.
     Refused(Stage, Reply),
+    /// There is no TLS with it as it must be; our own finding, as a 4yz.
+    NoTls(Reply),
+    /// It did not take us for who we are, or may not hear it; our own finding, as a 4yz.
+    NoLogin(Reply),
 }
 
 /// What became of a transaction.
@@ -61,10 +67,11 @@ pub struct Transacted {
 /// An open dialogue with a host that is ready for a transaction.
 pub struct Connection {
     hop: NextHop,
-    stream: BoxStream,
-    timer: Box<dyn Timer>,
-    session: Session,
-    peer: Extensions,
+    pub(super) stream: BoxStream,
+    pub(super) timer: Box<dyn Timer>,
+    pub(super) session: Session,
+    pub(super) peer: Extensions,
+    pub(super) protection: Protection,
     transactions: u32,
     clock: Arc<dyn Clock>,
     used_at: Duration,
@@ -73,62 +80,24 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to `hop` and exchanges greetings; `hello_name` is our name.
-    ///
-    /// # Errors
-    /// Why this host cannot be used now.
-    pub async fn open(
-        world: &World,
-        hop: &NextHop,
-        hello_name: &str,
-    ) -> Result<Connection, Unusable> {
-        let mut timer = world.clock.timer();
-        timer.set(CONNECT_PATIENCE);
-        let connected = or_expired(&mut *timer, world.net.connect(&hop.endpoint, None)).await;
-        let stream = match connected {
-            Some(Ok(stream)) => stream,
-            Some(Err(e)) => return Err(Unusable::Unreachable(format!("cannot connect: {e}"))),
-            None => {
-                return Err(Unusable::Unreachable(no_answer(
-                    "to connect",
-                    CONNECT_PATIENCE,
-                )));
-            }
-        };
-        let mut connection = Connection {
-            hop: hop.clone(),
+    /// A dialogue over a stream that was just opened; the host is not ready yet.
+    pub(super) fn new(
+        (hop, clock): (NextHop, Arc<dyn Clock>),
+        stream: BoxStream,
+        timer: Box<dyn Timer>,
+        session: Session,
+    ) -> Connection {
+        Connection {
+            hop,
             stream,
             timer,
-            session: Session::new(Settings::new(hello_name, hop.dialect)),
+            session,
             peer: Extensions::default(),
+            protection: Protection::default(),
             transactions: 0,
-            clock: world.clock.clone(),
-            used_at: world.clock.elapsed(),
+            used_at: clock.elapsed(),
+            clock,
             broken: None,
-        };
-        connection.greet().await?;
-        Ok(connection)
-    }
-
-    async fn greet(&mut self) -> Result<(), Unusable> {
-        loop {
-            match self.event().await {
-                Some(Event::Ready(peer)) => {
-                    self.peer = peer;
-                    return Ok(());
-                }
-                Some(Event::Refused(stage, reply)) => {
-                    // The QUIT is a courtesy: it is sent, its answer is not waited for.
-                    self.timer.set(QUIT_PATIENCE);
-                    let _ = self.write().await;
-                    return Err(Unusable::Refused(stage, reply));
-                }
-                Some(Event::Closed(closed)) => {
-                    return Err(Unusable::Unreachable(self.why(&closed)));
-                }
-                Some(_) => {}
-                None => return Err(Unusable::Unreachable(self.why(&Closed::PeerClosed))),
-            }
         }
     }
 
@@ -149,17 +118,36 @@ impl Connection {
     pub fn takes_over(&self) -> TakenOver {
         TakenOver {
             reports: self.peer.dsn,
-            deliver_by: false,
+            deliver_by: self.peer.deliver_by.is_some(),
         }
+    }
+
+    /// What protects it.
+    #[must_use]
+    pub fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// How many of `recipients`, from the first on, the host takes in one transaction.
+    #[must_use]
+    pub fn takes(&self, recipients: &[ForwardPath]) -> usize {
+        self.peer.takes(recipients)
+    }
+
+    /// Whether another transaction may be begun on it: the host may have named a limit
+    /// (RFC 9422 §4.1).
+    #[must_use]
+    pub fn takes_another(&self) -> bool {
+        let most = self.peer.limits.mail_max.unwrap_or(TRANSACTIONS_MAX);
+        self.broken.is_none()
+            && self.session.can_begin()
+            && self.transactions < most.min(TRANSACTIONS_MAX)
     }
 
     /// Whether another message may be sent on it at `now` (elapsed time).
     #[must_use]
     pub fn is_reusable(&self, now: Duration) -> bool {
-        self.broken.is_none()
-            && self.session.can_begin()
-            && self.transactions < TRANSACTIONS_MAX
-            && now.saturating_sub(self.used_at) <= IDLE_MAX
+        self.takes_another() && now.saturating_sub(self.used_at) <= IDLE_MAX
     }
 
     /// Whether a message was sent on it before, so that the host may have grown tired of it.
@@ -262,7 +250,7 @@ impl Connection {
     }
 
     /// The next event; `None` when the session has nothing more to tell.
-    async fn event(&mut self) -> Option<Event> {
+    pub(super) async fn event(&mut self) -> Option<Event> {
         self.timer.set(self.session.patience());
         loop {
             if let Some(event) = self.session.next() {
@@ -277,12 +265,12 @@ impl Connection {
         }
     }
 
-    fn cut(&mut self, why: String) {
+    pub(super) fn cut(&mut self, why: String) {
         self.broken.get_or_insert(why);
         self.session.peer_closed();
     }
 
-    fn why(&self, closed: &Closed) -> String {
+    pub(super) fn why(&self, closed: &Closed) -> String {
         match (closed, &self.broken) {
             (Closed::ShuttingDown(reply), _) => format!("the host closed the connection: {reply}"),
             (Closed::Malformed(_), _) => "the host broke the protocol".to_owned(),
@@ -293,7 +281,7 @@ impl Connection {
     }
 
     /// Writes what is to be written.
-    async fn write(&mut self) -> Result<(), String> {
+    pub(super) async fn write(&mut self) -> Result<(), String> {
         poll_fn(|cx| match self.poll_write(cx) {
             Poll::Pending => self.poll_patience(cx),
             ready => ready,
@@ -349,7 +337,7 @@ impl Connection {
     }
 }
 
-fn no_answer(to: &str, patience: Duration) -> String {
+pub(super) fn no_answer(to: &str, patience: Duration) -> String {
     format!(
         "the host did not answer {to} within {} s",
         patience.as_secs()
@@ -357,7 +345,10 @@ fn no_answer(to: &str, patience: Duration) -> String {
 }
 
 /// What `future` gives, or nothing when the timer goes off first.
-async fn or_expired<T>(timer: &mut dyn Timer, future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn or_expired<T>(
+    timer: &mut dyn Timer,
+    future: impl Future<Output = T>,
+) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),

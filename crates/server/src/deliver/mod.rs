@@ -7,11 +7,14 @@
 //!
 //! This module does **not** know when a recipient is due, and emits no records.
 
+pub mod auth; // logging in to servers
 pub mod connection; // one dialogue over one stream
+pub mod greeting; // from an address to a host that is ready
 pub mod helper; // writes mail files for another user
 mod late; // deliveries that outlast the patience for them
 pub mod local; // into mailboxes of this machine
 pub mod maildir; // the blocking part of that
+pub mod outbound; // what we show to servers, and whom we trust
 pub mod outcome; // what became of recipients
 pub mod parcel; // a stored message as the transports need it
 pub mod smtp; // to servers, over SMTP and LMTP
@@ -51,7 +54,7 @@ pub async fn attempt(
         return attempted;
     };
     match route.transport(&first.address) {
-        transport @ (Transport::Servers(..) | Transport::Mx(_)) => {
+        transport @ (Transport::Servers(..) | Transport::Mx(..)) => {
             match route.next_hops(&transport).await {
                 Ok(hops) => {
                     let tried = delivery
@@ -64,6 +67,7 @@ pub async fn attempt(
                     attempted.destination_failed = tried.destination_failed;
                     attempted.not_begun = tried.not_begun;
                     attempted.passed_over = tried.passed_over;
+                    attempted.protection = tried.protection;
                 }
                 Err(reply) => {
                     attempted.destination_failed = reply.is_transient().then(|| reply.to_string());

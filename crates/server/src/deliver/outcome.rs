@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use posthaste_smtp::reply::Reply;
 
+use super::greeting::Protection;
 use crate::fault::Fault;
 
 /// Octets of a host's reply that are kept, in queue, records and reports. A reply may have many
@@ -92,6 +93,8 @@ pub struct Attempted {
     /// Hosts that were passed over, in order, and why; at most
     /// [`HOSTS_TRIED_MAX`](super::smtp::HOSTS_TRIED_MAX).
     pub passed_over: Vec<(Box<str>, String)>,
+    /// What protected the last transaction; nothing where none was begun.
+    pub protection: Protection,
     /// What only the operator can mend.
     pub faults: Vec<Fault>,
 }

@@ -8,17 +8,21 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthaste_queue::envelope::Recipient;
+use posthaste_queue::envelope::{ContentFacts, DeliverBy, Recipient};
 use posthaste_queue::schedule::Work;
 use posthaste_queue::spool::{Content, Stored};
 use posthaste_smtp::address::{ForwardPath, ReversePath, Utf8};
 use posthaste_smtp::client::{Options, RecipientOptions, Transaction};
 use posthaste_smtp::dsn::{EnvelopeId, OriginalRecipient};
-use posthaste_smtp::extension::BodyType;
+use posthaste_smtp::extension::{self, BodyType, ByMode, Priority};
+use posthaste_world::Timestamp;
 
 use super::Attempted;
 use crate::fault::Fault;
 use crate::route::Route;
+
+/// Most seconds that `BY=` can name, in both directions (RFC 2852 §4).
+const BY_TIME_MAX: i64 = 999_999_999;
 
 /// Recipients of one message that go the same way.
 pub struct Parcel<'a> {
@@ -100,18 +104,27 @@ impl<'a> Parcel<'a> {
             reverse_path: self.reverse_path().clone(),
             recipients: left.iter().filter_map(address).collect(),
             size: Some(self.stored.size()),
-            body: match message.content.eight_bit {
-                true => BodyType::EightBitMime,
-                false => BodyType::SevenBit,
+            body: match message.content {
+                ContentFacts { binary: true, .. } => BodyType::BinaryMime,
+                ContentFacts {
+                    eight_bit: true, ..
+                } => BodyType::EightBitMime,
+                ContentFacts { .. } => BodyType::SevenBit,
             },
             // 8-bit header fields without the sender's SMTPUTF8 are passed on as they came.
             smtp_utf8: message.smtp_utf8 && message.content.utf8_headers,
         }
     }
 
-    /// What goes with that transaction where the host offers it: wishes for reports.
+    /// Whether the sender wants TLS with every host on the way, or no delivery (RFC 8689 §2).
     #[must_use]
-    pub fn options(&self, left: &[usize]) -> Options {
+    pub fn requires_tls(&self) -> bool {
+        self.stored.envelope().message.require_tls
+    }
+
+    /// What goes with that transaction at `now`, where the host offers it: what the sender wishes.
+    #[must_use]
+    pub fn options(&self, left: &[usize], now: Timestamp) -> Options {
         let message = &self.stored.envelope().message;
         let wishes = |at: &usize| {
             let (_, recipient) = self.recipients.get(*at)?;
@@ -125,7 +138,10 @@ impl<'a> Parcel<'a> {
             ret: message.ret,
             envelope_id: message.envid.as_deref().and_then(EnvelopeId::parse),
             recipients: left.iter().filter_map(wishes).collect(),
-            ..Options::default()
+            chunk: message.content.binary.then(|| self.stored.size()),
+            require_tls: message.require_tls,
+            deliver_by: message.deliver_by.map(|by| time_left(by, now)),
+            priority: Priority::new(message.priority).filter(|_| message.priority != 0),
         }
     }
 
@@ -161,5 +177,21 @@ impl<'a> Parcel<'a> {
             self.stored.envelope().id
         );
         Some(Fault::new(doing, cause).fix("check the disk and the kernel log"))
+    }
+}
+
+/// The time in which a message is still to be delivered, as the next host hears it (RFC 2852 §4).
+/// One that is to be returned when late is returned here once its time is up.
+fn time_left(by: DeliverBy, now: Timestamp) -> extension::DeliverBy {
+    let seconds = |time: Timestamp| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let left = seconds(by.at).saturating_sub(seconds(now));
+    let least = match by.mode {
+        ByMode::Return => 1,
+        ByMode::Notify => -BY_TIME_MAX,
+    };
+    extension::DeliverBy {
+        by_time_s: left.clamp(least, BY_TIME_MAX),
+        mode: by.mode,
+        trace: by.trace,
     }
 }

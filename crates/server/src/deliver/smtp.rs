@@ -11,13 +11,17 @@
 //!
 //! This module does **not** look names up, retry later, or write to the queue.
 
+use posthaste_smtp::Dialect;
 use posthaste_smtp::client::{Lost, RecipientOutcome, Stage, Unsuitable};
 use posthaste_smtp::reply::Reply;
-use posthaste_world::World;
+use posthaste_world::{Timestamp, World};
 
 use super::connection::{Connection, Unusable};
+use super::greeting::{Caller, Protection};
+use super::outbound::Outbound;
 use super::parcel::Parcel;
 use super::{Fate, Outcome};
+use crate::config::RouteTls;
 use crate::route::{NextHop, Route};
 
 /// Hosts that are tried in one attempt; each may cost the patience of a connection.
@@ -25,8 +29,7 @@ pub const HOSTS_TRIED_MAX: usize = 5;
 
 /// The transport for servers.
 pub struct Smtp {
-    world: World,
-    hello_name: Box<str>,
+    caller: Caller,
 }
 
 /// What a try at all next hops gave.
@@ -40,6 +43,8 @@ pub struct Tried {
     pub not_begun: bool,
     /// As [`Attempted::passed_over`](super::Attempted::passed_over).
     pub passed_over: Vec<(Box<str>, String)>,
+    /// As [`Attempted::protection`](super::Attempted::protection).
+    pub protection: Protection,
 }
 
 /// Recipients on their way through the next hops.
@@ -54,15 +59,23 @@ struct Progress {
     begun: bool,
     /// Whether one was lost in a way that may be this message's doing.
     lost: bool,
+    /// The host takes no more transactions on this connection, and there are recipients left.
+    exhausted: bool,
+    /// What protected the last transaction.
+    protection: Protection,
 }
 
 impl Smtp {
-    /// A transport that calls itself `hello_name`.
+    /// A transport that calls itself `hello_name`, and shows what `outbound` has.
     #[must_use]
-    pub fn new(world: World, hello_name: &str) -> Self {
+    pub fn new(world: World, hello_name: &str, outbound: Outbound) -> Self {
+        let hello_name = hello_name.into();
         Smtp {
-            world,
-            hello_name: hello_name.into(),
+            caller: Caller {
+                world,
+                hello_name,
+                outbound,
+            },
         }
     }
 
@@ -76,28 +89,74 @@ impl Smtp {
         connection: &mut Option<Connection>,
     ) -> Tried {
         let mut progress = Progress::new(parcel.recipients().len());
+        if parcel.requires_tls() && !hops.iter().all(may_require_tls) {
+            progress.settle_left(&Outcome::local(Unsuitable::NeedsRequireTls.reply()));
+            return progress.conclude(parcel);
+        }
         if let Some(kept) = connection.take() {
-            if kept.is_reusable(self.world.clock.elapsed()) && hops.contains(kept.hop()) {
-                *connection = progress.send(kept, parcel).await;
+            if kept.is_reusable(self.caller.world.clock.elapsed()) && hops.contains(kept.hop()) {
+                *connection = self.send(kept, parcel, &mut progress).await;
             } else {
                 kept.close().await;
             }
         }
         for hop in hops.iter().take(HOSTS_TRIED_MAX) {
-            if progress.is_complete() || parcel.is_unreadable() {
-                break;
-            }
-            match Connection::open(&self.world, hop, &self.hello_name).await {
-                Ok(open) if route.is_ourselves(hop, open.peer_name()) => {
-                    progress.loops(hop);
-                    open.close().await;
+            let mut again = true;
+            while again && !progress.is_complete() && !parcel.is_unreadable() {
+                again = false;
+                match Connection::open(&self.caller, hop).await {
+                    Ok(open) if route.is_ourselves(hop, open.peer_name()) => {
+                        progress.loops(hop);
+                        open.close().await;
+                    }
+                    Ok(open) => {
+                        *connection = self.send(open, parcel, &mut progress).await;
+                        // The host takes the rest on another connection (RFC 9422 §4.1).
+                        again = std::mem::take(&mut progress.exhausted);
+                    }
+                    Err(unusable) => progress.pass_over(hop, &unusable),
                 }
-                Ok(open) => *connection = progress.send(open, parcel).await,
-                Err(unusable) => progress.pass_over(hop, &unusable),
             }
         }
         progress.conclude(parcel)
     }
+
+    /// Sends to the recipients that are left, in as many transactions as the host wants. Gives the
+    /// connection back when it may be used again, for all or for those that are left.
+    async fn send(
+        &self,
+        connection: Connection,
+        parcel: &mut Parcel<'_>,
+        progress: &mut Progress,
+    ) -> Option<Connection> {
+        progress.protection = connection.protection().clone();
+        let mut connection = Some(connection);
+        while let Some(open) = connection.take() {
+            if progress.is_complete() || parcel.is_unreadable() {
+                return Some(open);
+            }
+            if !open.takes_another() {
+                progress.exhausted = true;
+                open.close().await;
+                return None;
+            }
+            let left = progress.left().count();
+            connection = progress
+                .send(open, parcel, self.caller.world.clock.now())
+                .await;
+            if progress.left().count() == left {
+                break;
+            }
+        }
+        connection
+    }
+}
+
+/// Whether a hop can be asked for TLS all the way (RFC 8689 §4.2.1): the operator named it, and its
+/// certificate is verified; or it is the final one.
+fn may_require_tls(hop: &NextHop) -> bool {
+    let verified = !hop.by_mx && hop.security.tls == RouteTls::Verify;
+    verified || hop.dialect == Dialect::Lmtp
 }
 
 impl Progress {
@@ -109,6 +168,8 @@ impl Progress {
             take_no_mail: 0,
             begun: false,
             lost: false,
+            exhausted: false,
+            protection: Protection::default(),
         }
     }
 
@@ -116,17 +177,23 @@ impl Progress {
         self.outcomes.iter().all(Option::is_some)
     }
 
-    /// Sends to the recipients that are left. Gives the connection back when it may be used again.
+    /// Sends to as many of the recipients that are left as one transaction takes. Gives the
+    /// connection back when it was not lost.
     async fn send(
         &mut self,
         mut connection: Connection,
         parcel: &mut Parcel<'_>,
+        now: Timestamp,
     ) -> Option<Connection> {
-        let left: Vec<usize> = self.left().collect();
+        let mut left: Vec<usize> = self.left().collect();
+        left.truncate(connection.takes(&parcel.transaction(&left).recipients));
         let kept = connection.is_used();
         let host = connection.hop().host.clone();
         let taken_over = connection.takes_over();
-        let transaction = (parcel.transaction(&left), parcel.options(&left));
+        let final_hop = connection.hop().dialect == Dialect::Lmtp;
+        let mut options = parcel.options(&left, now);
+        options.require_tls &= !final_hop;
+        let transaction = (parcel.transaction(&left), options);
         match connection.transact(transaction, parcel).await {
             Err(Unsuitable::NotReady) => None,
             Err(unsuitable) => {
@@ -205,6 +272,11 @@ impl Progress {
                 let text = format!("{at} refused the connection: {reply}");
                 Reply::new(450, (4, 3, 2), text)
             }
+            Unusable::NoTls(reply) | Unusable::NoLogin(reply) => {
+                let (subject, detail) = reply.enhanced().map_or((7, 0), |e| (e.subject, e.detail));
+                let text = format!("{at}: {}", reply.text());
+                Reply::new(reply.code(), (4, subject, detail), text)
+            }
         };
         self.obstacle = Some(Outcome::local(reply).at(&hop.host));
         self.pass(&hop.host);
@@ -256,6 +328,7 @@ impl Progress {
             outcomes: self.outcomes.into_iter().flatten().collect(),
             destination_failed: failed,
             passed_over: self.passed_over,
+            protection: self.protection,
         }
     }
 }

@@ -8,7 +8,7 @@ use posthaste_queue::{self as queue, QueueId};
 
 use super::Dispatch;
 use crate::deliver::{Attempted, Fate, Outcome};
-use crate::telemetry::{Event, clean};
+use crate::telemetry::{Event, Tls, clean};
 
 impl Dispatch {
     pub(super) fn record_attempt(&self, work: &Work, attempted: &Attempted, begun: Duration) {
@@ -23,12 +23,15 @@ impl Dispatch {
             .map(|(host, why)| format!("{host}: {}", clean(why)))
             .collect();
         let took = self.world.clock.elapsed().saturating_sub(begun);
+        let tls = attempted.protection.tls.as_ref().map(Tls::from);
         self.log.emit(&Event::Attempt {
             id: &id,
             destination: &work.destination,
             host: clean(host.unwrap_or_default()),
             recipients: attempted.outcomes.len(),
             passed_over: &passed_over,
+            tls: tls.as_ref(),
+            tls_failed: attempted.protection.failed.as_deref().map(clean),
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         });
         for fault in &attempted.faults {

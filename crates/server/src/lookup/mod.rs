@@ -192,8 +192,9 @@ impl Directory {
             Way::NoMailbox(domain) => format!("nobody:{}", domain.name),
             Way::Held => "held:".into(),
             Way::Route(route) => match &route.via {
-                Via::Smtp(servers) => key("smtp", servers),
-                Via::Lmtp(servers) => key("lmtp", servers),
+                Via::Smtp(servers) => key("smtp", servers) + &route.security.to_string(),
+                Via::Smtps(servers) => key("smtps", servers) + &route.security.to_string(),
+                Via::Lmtp(servers) => key("lmtp", servers) + &route.security.to_string(),
                 Via::Discard => "discard:".into(),
                 Via::Mx => domain_key(address.domain()),
             },

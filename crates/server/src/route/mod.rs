@@ -18,7 +18,7 @@ use posthaste_smtp::address::{Domain, Literal, Mailbox};
 use posthaste_smtp::reply::Reply;
 use posthaste_world::net::Endpoint;
 
-use crate::config::{Deliver, Server, Via};
+use crate::config::{Deliver, Security, Server, Via};
 use crate::lookup::{Directory, Way};
 
 use mx::Mx;
@@ -34,6 +34,8 @@ pub struct NextHop {
     pub dialect: Dialect,
     /// Whether DNS named it, so that it may turn out to be this very server.
     pub by_mx: bool,
+    /// What is asked of it, and what it is shown. Connections are kept for the same security alone.
+    pub security: Security,
 }
 
 /// The way of handing a message over.
@@ -49,9 +51,9 @@ pub enum Transport<'a> {
         owner: Option<&'a str>,
     },
     /// To the first of these servers that answers.
-    Servers(Dialect, &'a [Server]),
+    Servers(Dialect, &'a Security, &'a [Server]),
     /// To the mail exchangers of this domain.
-    Mx(&'a Domain),
+    Mx(&'a Domain, &'a Security),
     /// Nowhere, with success.
     Discard,
     /// The mailbox is gone: nowhere, with failure.
@@ -64,13 +66,20 @@ pub enum Transport<'a> {
 pub struct Route {
     directory: Arc<Directory>,
     mx: Mx,
+    /// Of hops that no route asks anything of.
+    ordinary: Security,
 }
 
 impl Route {
     /// Routes by `directory`, and by `mx` what it leaves to DNS.
     #[must_use]
     pub fn new(directory: Arc<Directory>, mx: Mx) -> Self {
-        Route { directory, mx }
+        let ordinary = Security::default();
+        Route {
+            directory,
+            mx,
+            ordinary,
+        }
     }
 
     /// Who is who.
@@ -104,22 +113,26 @@ impl Route {
                     }
                 }
                 Deliver::Lmtp(server) => {
-                    Transport::Servers(Dialect::Lmtp, std::slice::from_ref(server))
+                    let servers = std::slice::from_ref(server);
+                    Transport::Servers(Dialect::Lmtp, &self.ordinary, servers)
                 }
                 Deliver::Smtp(server) => {
-                    Transport::Servers(Dialect::Smtp, std::slice::from_ref(server))
+                    let servers = std::slice::from_ref(server);
+                    Transport::Servers(Dialect::Smtp, &self.ordinary, servers)
                 }
                 Deliver::Discard => Transport::Discard,
             },
             Way::NoMailbox(_) => Transport::NoMailbox,
             Way::Held => Transport::Held,
             Way::Route(route) => match &route.via {
-                Via::Smtp(servers) => Transport::Servers(Dialect::Smtp, servers),
-                Via::Lmtp(servers) => Transport::Servers(Dialect::Lmtp, servers),
+                Via::Smtp(servers) | Via::Smtps(servers) => {
+                    Transport::Servers(Dialect::Smtp, &route.security, servers)
+                }
+                Via::Lmtp(servers) => Transport::Servers(Dialect::Lmtp, &route.security, servers),
                 Via::Discard => Transport::Discard,
-                Via::Mx => Transport::Mx(address.domain()),
+                Via::Mx => Transport::Mx(address.domain(), &route.security),
             },
-            Way::Mx => Transport::Mx(address.domain()),
+            Way::Mx => Transport::Mx(address.domain(), &self.ordinary),
         }
     }
 
@@ -129,9 +142,16 @@ impl Route {
     /// The reply, 4yz or 5yz, that decides every recipient of this transport now.
     pub async fn next_hops(&self, transport: &Transport<'_>) -> Result<Vec<NextHop>, Reply> {
         match transport {
-            Transport::Servers(dialect, servers) => self.named(*dialect, servers).await,
-            Transport::Mx(Domain::Name(name)) => self.mx.next_hops(&to_ascii(name.as_str())?).await,
-            Transport::Mx(Domain::Literal(literal)) => self.mx.literal(ip_of(literal)?),
+            Transport::Servers(dialect, security, servers) => {
+                self.named(*dialect, security, servers).await
+            }
+            Transport::Mx(Domain::Name(name), security) => {
+                let name = to_ascii(name.as_str())?;
+                self.mx.next_hops(&name, security).await
+            }
+            Transport::Mx(Domain::Literal(literal), security) => {
+                self.mx.literal(ip_of(literal)?, security)
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -145,7 +165,12 @@ impl Route {
 
     /// The addresses of all named servers in their order. One that has none now does not hide the
     /// others.
-    async fn named(&self, dialect: Dialect, servers: &[Server]) -> Result<Vec<NextHop>, Reply> {
+    async fn named(
+        &self,
+        dialect: Dialect,
+        security: &Security,
+        servers: &[Server],
+    ) -> Result<Vec<NextHop>, Reply> {
         let mut hops = Vec::new();
         let mut refusal = None;
         for server in servers {
@@ -155,6 +180,7 @@ impl Route {
                     endpoint,
                     dialect,
                     by_mx: false,
+                    security: security.clone(),
                 })),
                 Err(reply) => refusal = Some(reply),
             }

@@ -20,6 +20,7 @@ use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxFuture, Dns, Random};
 
 use super::NextHop;
+use crate::config::Security;
 
 /// Exchangers of one domain whose addresses are looked up. RFC 5321 §5.1 lets a client bound its
 /// alternatives, but asks for at least two addresses.
@@ -104,7 +105,11 @@ impl Mx {
     ///
     /// # Errors
     /// The reply that decides all recipients of this domain now.
-    pub async fn next_hops(&self, domain: &str) -> Result<Vec<NextHop>, Reply> {
+    pub async fn next_hops(
+        &self,
+        domain: &str,
+        security: &Security,
+    ) -> Result<Vec<NextHop>, Reply> {
         let answer = self.dns.query(domain, Kind::Mx).await;
         let mut exchangers = match answer {
             Err(failure) => return Err(unanswered(domain, &failure)),
@@ -127,7 +132,7 @@ impl Mx {
             return Err(loops_back(domain));
         }
         let addresses = self.resolve_all(&exchangers).await;
-        self.assemble(domain, implicit, &exchangers, addresses)
+        self.assemble((domain, implicit), security, &exchangers, addresses)
     }
 
     /// The addresses of one host (a name or an address), for next hops that the operator named: no
@@ -151,11 +156,11 @@ impl Mx {
     ///
     /// # Errors
     /// A permanent reply when the address is our own.
-    pub fn literal(&self, address: IpAddr) -> Result<Vec<NextHop>, Reply> {
+    pub fn literal(&self, address: IpAddr, security: &Security) -> Result<Vec<NextHop>, Reply> {
         if self.ourselves.is_address(address) {
             return Err(loops_back(&format!("[{address}]")));
         }
-        Ok(vec![self.hop(&format!("[{address}]"), address)])
+        Ok(vec![self.hop(&format!("[{address}]"), address, security)])
     }
 
     /// By preference, and at random among equals (RFC 5321 §5.1).
@@ -172,8 +177,8 @@ impl Mx {
     /// Drops us and everything not preferred to us, and decides when nothing is left.
     fn assemble(
         &self,
-        domain: &str,
-        implicit: bool,
+        (domain, implicit): (&str, bool),
+        security: &Security,
         exchangers: &[Exchanger],
         addresses: Vec<Result<Vec<IpAddr>, Failure>>,
     ) -> Result<Vec<NextHop>, Reply> {
@@ -190,7 +195,10 @@ impl Mx {
                 break;
             }
             match addresses {
-                Ok(list) => hops.extend(list.into_iter().map(|a| self.hop(&exchanger.host, a))),
+                Ok(list) => hops.extend(
+                    list.into_iter()
+                        .map(|a| self.hop(&exchanger.host, a, security)),
+                ),
                 Err(failure) => failed = Some(unanswered(&exchanger.host, &failure)),
             }
         }
@@ -241,12 +249,13 @@ impl Mx {
         }
     }
 
-    fn hop(&self, host: &str, address: IpAddr) -> NextHop {
+    fn hop(&self, host: &str, address: IpAddr, security: &Security) -> NextHop {
         NextHop {
             host: host.into(),
             endpoint: Endpoint::Tcp(SocketAddr::new(address.to_canonical(), self.port)),
             dialect: Dialect::Smtp,
             by_mx: true,
+            security: security.clone(),
         }
     }
 }

@@ -14,3 +14,5 @@ mod mailboxes;
 mod maildir;
 mod mx;
 mod reports;
+mod security;
+mod wishes;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::doors::{Names, Numbers};
+use posthaste::config::Security;
 use posthaste::route::mx::{ADDRESSES_MAX, ADDRESSES_PER_HOST_MAX, HOSTS_MAX, Mx, Ourselves};
 use posthaste_world::Random;
 
 /// What comes out: the addresses to try in order, or code and enhanced code.
 fn result(mx: &Mx, domain: &str) -> String {
-    match now(mx.next_hops(domain)) {
+    match now(mx.next_hops(domain, &Security::default())) {
         Ok(hops) => {
             let ips: Vec<_> = hops
                 .iter()
@@ -237,7 +238,8 @@ fn hosts_and_addresses_are_bounded() {
     for i in 0..HOSTS_MAX + 20 {
         many_hosts += &format!("mx d.test {i} h{i}.test\na h{i}.test 192.0.2.{}\n", i + 1);
     }
-    let hops = now(finder(&many_hosts, Numbers::of(1)).next_hops("d.test")).unwrap();
+    let hops =
+        now(finder(&many_hosts, Numbers::of(1)).next_hops("d.test", &Security::default())).unwrap();
     assert_eq!(hops.len(), HOSTS_MAX.min(ADDRESSES_MAX));
 
     let mut many_addresses = String::new();
@@ -245,7 +247,8 @@ fn hosts_and_addresses_are_bounded() {
         many_addresses += &format!("a h.test 192.0.2.{i}\na h.test 2001:db8::{i}:1\n");
     }
     let table = format!("mx d.test 10 h.test\n{many_addresses}");
-    let hops = now(finder(&table, Numbers::of(1)).next_hops("d.test")).unwrap();
+    let hops =
+        now(finder(&table, Numbers::of(1)).next_hops("d.test", &Security::default())).unwrap();
     assert_eq!(hops.len(), ADDRESSES_PER_HOST_MAX);
     assert!(hops.iter().any(|h| h.endpoint.ip().unwrap().is_ipv4()));
 }
@@ -253,11 +256,15 @@ fn hosts_and_addresses_are_bounded() {
 #[test]
 fn an_address_literal_is_a_next_hop_unless_it_is_ours() {
     let mx = finder("", Numbers::of(1));
-    let hops = mx.literal("192.0.2.7".parse().unwrap()).unwrap();
+    let hops = mx
+        .literal("192.0.2.7".parse().unwrap(), &Security::default())
+        .unwrap();
     assert_eq!(hops[0].endpoint.to_string(), "192.0.2.7:25");
     assert_eq!(&*hops[0].host, "[192.0.2.7]");
     assert_eq!(
-        mx.literal("127.0.0.2".parse().unwrap()).unwrap_err().code(),
+        mx.literal("127.0.0.2".parse().unwrap(), &Security::default())
+            .unwrap_err()
+            .code(),
         554
     );
 }
@@ -266,9 +273,14 @@ fn an_address_literal_is_a_next_hop_unless_it_is_ours() {
 fn loopback_is_ours_where_we_listen_and_everywhere_when_we_listen_everywhere() {
     let elsewhere = "127.0.0.3".parse().unwrap();
     let one = finder_at(&["127.0.0.2"], "", Numbers::of(1));
-    assert!(one.literal(elsewhere).is_ok());
+    assert!(one.literal(elsewhere, &Security::default()).is_ok());
     let all = finder_at(&["0.0.0.0"], "", Numbers::of(1));
-    assert_eq!(all.literal(elsewhere).unwrap_err().code(), 554);
+    assert_eq!(
+        all.literal(elsewhere, &Security::default())
+            .unwrap_err()
+            .code(),
+        554
+    );
 }
 
 #[test]

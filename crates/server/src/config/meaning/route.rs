@@ -4,13 +4,16 @@ use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::network::Networks;
 use crate::config::value::{Many, Setting};
-use crate::config::{Pattern, Route, RouteTls, Server, Via};
+use crate::config::{
+    CertificateFiles, Login, Pattern, Route, RouteTls, Security, Server, Terms, Via,
+};
 
 /// Most servers of one route.
 const SERVERS_MAX: usize = 64;
 
-const VIA_FIX: &str = "write \"smtp://host:25\", a list of these, \"lmtp://host:24\", \"mx\" or \
-                       \"discard:\"";
+const VIA_FIX: &str = "write \"smtp://host:25\", a list of these, \"smtps://host:465\", \
+                       \"lmtp://host:24\", \"mx\" or \"discard:\"";
+const TLS_FIX: &str = "write `tls = \"opportunistic\"`, \"require\", \"verify\" or \"none\"";
 
 impl Meaning<'_> {
     pub(super) fn relay_networks(&mut self, file: &File) -> Networks {
@@ -73,10 +76,20 @@ impl Meaning<'_> {
         let recipients = written.recipients.as_ref().and_then(|r| self.patterns(r));
         let via = written.via.as_ref().and_then(|v| self.via(v));
         let tls = written.tls.as_ref().and_then(|t| self.route_tls(t));
+        let terms = Terms {
+            tls: tls.unwrap_or_default(),
+            implicit: matches!(via, Some(Via::Smtps(_))),
+            login: self.login(written),
+            certificate: self.client_certificate(written),
+        };
+        if let (Some(via), Some(_)) = (&via, tls) {
+            self.agree(written, via, &terms);
+        }
+        tls?;
         Some(Route {
             recipients: recipients?,
             via: via?,
-            tls: tls?,
+            security: Security::new(terms),
         })
     }
 
@@ -127,9 +140,9 @@ impl Meaning<'_> {
         let mut via = hops.next()?;
         for (hop, entry) in hops.zip(list.iter().skip(1)) {
             match (&mut via, hop) {
-                (Via::Smtp(all), Via::Smtp(more)) | (Via::Lmtp(all), Via::Lmtp(more)) => {
-                    all.extend(more);
-                }
+                (Via::Smtp(all), Via::Smtp(more))
+                | (Via::Smtps(all), Via::Smtps(more))
+                | (Via::Lmtp(all), Via::Lmtp(more)) => all.extend(more),
                 _ => {
                     let cause = "the entries of one route are of different kinds";
                     self.reader.error(&entry.span, cause, VIA_FIX);
@@ -150,7 +163,7 @@ impl Meaning<'_> {
             _ if text == "discard:" => Ok(Via::Discard),
             Some(("smtp", host)) => one(text::server(host, 25), Via::Smtp),
             Some(("lmtp", host)) => one(text::server(host, 24), Via::Lmtp),
-            Some(("smtps", _)) => Err("this version cannot use TLS".to_string()),
+            Some(("smtps", host)) => one(text::server(host, 465), Via::Smtps),
             Some((scheme, _)) => Err(format!("`{scheme}` is not a protocol for mail")),
             None => match text.strip_prefix("lmtp+unix:") {
                 Some(path) => one(self.unix(path), Via::Lmtp),
@@ -179,19 +192,100 @@ impl Meaning<'_> {
         let cause = match written.value.as_str() {
             "none" => return Some(RouteTls::None),
             "opportunistic" => return Some(RouteTls::Opportunistic),
-            "require" | "verify" | "dane" => {
-                format!(
-                    "this version cannot use TLS, so `{}` would stop all mail",
-                    written.value
-                )
-            }
+            "require" => return Some(RouteTls::Require),
+            "verify" => return Some(RouteTls::Verify),
+            "dane" => "DANE (RFC 7672) comes with a later version".to_string(),
             other => format!("`{other}` is not a kind of TLS"),
         };
-        self.reader.error(
-            &written.span,
-            cause,
-            "write `tls = \"opportunistic\"` or `tls = \"none\"`; this version sends in clear",
-        );
+        self.reader.error(&written.span, cause, TLS_FIX);
         None
+    }
+
+    fn login(&mut self, written: &file::Route) -> Option<Login> {
+        match (&written.user, &written.password_file) {
+            (Some(user), Some(file)) => Some(Login {
+                user: user.value.clone(),
+                password_file: self.named_file(file),
+            }),
+            (Some(alone), None) => {
+                let fix = "add `password_file = \"password\"`, a file whose first line it is";
+                self.reader
+                    .error(&alone.span, "this user has no `password_file`", fix);
+                None
+            }
+            (None, Some(alone)) => {
+                let fix = "add `user = \"name\"`, as the server knows it";
+                self.reader
+                    .error(&alone.span, "this password has no `user`", fix);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn client_certificate(&mut self, written: &file::Route) -> Option<CertificateFiles> {
+        match (&written.client_certificate, &written.client_key) {
+            (Some(certificate), Some(key)) => Some(self.pair(certificate, key)),
+            (Some(alone), None) => {
+                let fix = "add `client_key = \"client.key\"`, the file with the certificate's key";
+                self.reader
+                    .error(&alone.span, "this certificate has no `client_key`", fix);
+                None
+            }
+            (None, Some(alone)) => {
+                let fix =
+                    "add `client_certificate = \"client.pem\"`, the file with its certificate";
+                self.reader
+                    .error(&alone.span, "this key has no `client_certificate`", fix);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Looks whether the parts of a route go together.
+    fn agree(&mut self, written: &file::Route, via: &Via, terms: &Terms) {
+        let servers = match via {
+            Via::Smtp(servers) | Via::Smtps(servers) | Via::Lmtp(servers) => servers.as_slice(),
+            Via::Discard | Via::Mx => &[],
+        };
+        if let (Some(tls), RouteTls::None) = (&written.tls, terms.tls)
+            && terms.implicit
+        {
+            let fix = "write `smtp://`, or remove `tls`";
+            self.reader
+                .error(&tls.span, "`smtps://` is nothing without TLS", fix);
+        }
+        if let (Some(tls), true) = (&written.tls, Security::new(terms.clone()).is_strict())
+            && servers
+                .iter()
+                .any(|server| matches!(server, Server::Unix(_)))
+        {
+            let cause = "a Unix socket has no TLS, and nobody can listen to it";
+            self.reader.error(&tls.span, cause, "remove `tls`");
+        }
+        let Some(user) = written.user.as_ref().filter(|_| terms.login.is_some()) else {
+            return;
+        };
+        if servers.is_empty() {
+            let cause = "there is no server to log in to";
+            self.reader
+                .error(&user.span, cause, "name one in `via`, or remove `user`");
+        } else if terms.tls != RouteTls::Verify && !servers.iter().all(is_this_machine) {
+            self.reader.error(
+                &user.span,
+                "the password would go to whoever answers in the server's place",
+                "add `tls = \"verify\"`",
+            );
+        }
+    }
+}
+
+/// Whether a server is on this machine, so that nobody can stand in between.
+fn is_this_machine(server: &Server) -> bool {
+    match server {
+        Server::Name(name, _) => name.as_str() == "localhost",
+        Server::Address(at) => at.ip().is_loopback(),
+        Server::Unix(_) => true,
     }
 }

@@ -49,14 +49,18 @@ impl Meaning<'_> {
             .collect()
     }
 
-    fn pair(&self, certificate: &Setting<String>, key: &Setting<String>) -> CertificateFiles {
+    pub(super) fn pair(
+        &self,
+        certificate: &Setting<String>,
+        key: &Setting<String>,
+    ) -> CertificateFiles {
         CertificateFiles {
             certificate: self.named_file(certificate),
             key: self.named_file(key),
         }
     }
 
-    fn named_file(&self, written: &Setting<String>) -> NamedFile {
+    pub(super) fn named_file(&self, written: &Setting<String>) -> NamedFile {
         NamedFile {
             path: self.path(&written.value),
             place: Some(self.reader.source.place(&written.span)),

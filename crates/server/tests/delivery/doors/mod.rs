@@ -4,6 +4,7 @@
 
 mod disk;
 mod node;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -219,8 +220,9 @@ impl Hosts {
     /// Adds a host at `at`. Each script serves one connection, the last one all further ones.
     ///
     /// A script has lines of what the peer does, in order: `S: text` says a line, `C:` hears one
-    /// line (`C: PREFIX` checks it), `BODY` hears content up to the final dot, `CLOSE` closes,
-    /// `HANG` says nothing more.
+    /// line (`C: PREFIX` checks it), `BODY` hears content up to the final dot, `TLS` and words of
+    /// [`tls::acceptor`] shakes hands, `S~ text` says it as it is, with `\r\n` for line ends,
+    /// `CLOSE` closes, `HANG` says nothing more.
     pub fn add(&self, at: &str, scripts: &[&'static str]) {
         let mut scripts: Vec<_> = scripts.to_vec();
         scripts.reverse();
@@ -228,6 +230,11 @@ impl Hosts {
             .lock()
             .unwrap()
             .insert(Endpoint::Tcp(at.parse().unwrap()), scripts);
+    }
+
+    /// Whom our side trusts: the issuer of the hosts' certificates.
+    pub fn roots(&self) -> rustls::RootCertStore {
+        tls::roots()
     }
 
     /// What all peers heard, connection after connection.
@@ -279,11 +286,12 @@ async fn play(
     index: usize,
     heard: Arc<Mutex<Vec<String>>>,
 ) {
-    let mut stream = BufReader::new(stream);
+    let mut stream = BufReader::new(Box::new(stream) as BoxStream);
     let hear = |line: &[u8]| heard.lock().unwrap()[index].push_str(&String::from_utf8_lossy(line));
     for step in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         if let Some(text) = step.strip_prefix("S: ") {
             let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
+            let _ = stream.flush().await;
         } else if let Some(expected) = step.strip_prefix("C:") {
             let mut line = Vec::new();
             if stream.read_until(b'\n', &mut line).await.unwrap_or(0) == 0 {
@@ -293,6 +301,14 @@ async fn play(
             let line = String::from_utf8_lossy(&line).into_owned();
             if !line.starts_with(expected.trim()) {
                 return hear(format!("(expected {expected})\n").as_bytes());
+            }
+        } else if let Some(text) = step.strip_prefix("S~ ") {
+            let text = text.replace("\\r\\n", "\r\n");
+            let _ = stream.write_all(text.as_bytes()).await;
+        } else if let Some(words) = step.strip_prefix("TLS ") {
+            match tls::acceptor(words).accept(stream.into_inner()).await {
+                Ok(inner) => stream = BufReader::new(Box::new(inner)),
+                Err(_) => return hear(b"(no TLS)\n"),
             }
         } else if step == "BODY" {
             let mut line = Vec::new();
@@ -318,6 +334,7 @@ async fn play(
         hear(&line);
         if line == b"QUIT\r\n" {
             let _ = stream.write_all(b"221 2.0.0 bye\r\n").await;
+            let _ = stream.flush().await;
             return;
         }
         line.clear();

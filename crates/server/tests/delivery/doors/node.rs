@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthaste::config::Config;
 use posthaste::deliver::local::Local;
+use posthaste::deliver::outbound::{Credentials, Outbound};
 use posthaste::deliver::smtp::Smtp;
 use posthaste::deliver::{Attempted, Connection, Delivery, attempt};
 use posthaste::lookup::Directory;
@@ -63,8 +64,20 @@ impl Node {
 
     /// The same, with settings that stand before the first table.
     pub fn start_with(first: &str, more: &str, dns: &str, hosts: Arc<Hosts>) -> Node {
-        let files = Files::with(&["/data", "/m"]);
-        files.put("/etc/posthaste.toml", &format!("{first}{CONFIG}{more}"));
+        Node::start_having(&[], &format!("{first}{CONFIG}{more}"), dns, hosts)
+    }
+
+    /// The same, with more configuration, and files that it names.
+    pub fn start_files(files: &[(&str, &str)], more: &str, dns: &str, hosts: Arc<Hosts>) -> Node {
+        Node::start_having(files, &format!("{CONFIG}{more}"), dns, hosts)
+    }
+
+    fn start_having(named: &[(&str, &str)], config: &str, dns: &str, hosts: Arc<Hosts>) -> Node {
+        let files = Files::with(&["/data", "/m", "/etc"]);
+        for (path, text) in named {
+            files.put(path, text);
+        }
+        files.put("/etc/posthaste.toml", config);
         let world = World {
             clock: TestClock::start(),
             disk: files.clone(),
@@ -91,9 +104,13 @@ impl Node {
             SMTP_PORT,
         );
         let hostname = config.hostname.to_string();
+        let none = Credentials::default();
+        let (credentials, _) = Credentials::read(&config, &*files, &none).unwrap();
+        let roots = Arc::new(hosts.roots());
+        let outbound = Outbound::new(&config, &credentials, &roots, &world.clock).unwrap();
         let delivery = Delivery {
             route: Route::new(directory.clone(), mx),
-            smtp: Smtp::new(world.clone(), &hostname),
+            smtp: Smtp::new(world.clone(), &hostname, outbound),
             local: Local::new(world.clone(), &hostname),
         };
         let days = |n: u64| Duration::from_secs(n * 24 * 3600);
