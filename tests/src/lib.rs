@@ -5,7 +5,9 @@
 //! there is a visible `SKIP`, in CI a failure ([`peer::Tree::require`]). Ports are the system's
 //! choice, and nothing waits for a fixed time: [`until`] asks again until a limit.
 //!
-//! It does **not** look into the program; tests that do stand with its crates.
+//! It does **not** look into the program; tests that do stand with its crates. What a crate must
+//! have in common with implementations that nobody here wrote is tested here too, since the peers
+//! are here (`mailauth_*`).
 
 // Test code runs outside of the simulated world, and a broken expectation is a failed test.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -18,6 +20,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod client;
+pub mod generated;
 pub mod mailbox;
 pub mod messages;
 pub mod peer;

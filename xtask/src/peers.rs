@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 7] = [
+const PEERS: [Peer; 8] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -70,6 +70,12 @@ const PEERS: [Peer; 7] = [
     Peer {
         name: "testssl",
         packages: &["testssl.sh"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "dkim",
+        packages: &["libcryptx-perl", "libmail-dkim-perl", "libopendkim11"],
+        python: &["dkimpy==1.1.8", "dnspython==2.7.0", "PyNaCl==1.6.2"],
         ..Peer::NONE
     },
 ];

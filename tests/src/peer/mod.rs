@@ -6,6 +6,7 @@
 //! ends.
 
 pub mod client;
+pub mod dkim;
 mod dovecot;
 mod exim;
 mod nsd;
