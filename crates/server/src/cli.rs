@@ -45,10 +45,13 @@ pub enum Command {
     Check,
     /// Start a working server on loopback, to try things out
     ///
-    /// Makes a folder with a configuration, listens on 127.0.0.1:2525, and sends itself a
-    /// message. `--config` is not looked at.
+    /// Makes a folder with a configuration and two accounts, listens on 127.0.0.1 (2525 for other
+    /// servers, 2587 and 2465 for users), logs in and sends itself a message. `--config` is not
+    /// looked at.
     #[command(verbatim_doc_comment)]
     Demo(Demo),
+    /// Add, change, list and remove accounts; see and lift what is blocked
+    User(User),
     /// See and steer what is queued
     Queue(Queue),
     /// Send a message from standard input through the running server
@@ -123,6 +126,89 @@ pub struct Send {
     /// Recipients
     #[arg(value_name = "RECIPIENT")]
     pub recipients: Vec<String>,
+}
+
+/// Options of `user`.
+#[derive(Args, Clone, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct User {
+    /// What to do with accounts.
+    #[command(subcommand)]
+    pub verb: UserVerb,
+}
+
+/// What to do with accounts.
+#[derive(Subcommand, Clone, Debug)]
+pub enum UserVerb {
+    /// Add an account, or a further password to one
+    ///
+    /// The password is asked for, or is the first line of standard input when that is no terminal.
+    /// What is stored is an Argon2id hash (for PLAIN and LOGIN) and keys for SCRAM-SHA-256, and not
+    /// the password. With --label the account gets a further password, for one device or program,
+    /// which can be removed alone. A running server takes the login at once.
+    #[command(verbatim_doc_comment)]
+    Add(UserChange),
+    /// Change a password
+    ///
+    /// What the line in the file says besides the password is kept.
+    Passwd(UserChange),
+    /// List accounts and the mechanisms that their passwords can be used with
+    List(UserList),
+    /// Remove an account, or with --label one of its passwords
+    Remove(UserRemove),
+    /// Show failed logins and who must wait, and lift that
+    ///
+    /// Asks the running server. An address is counted by itself (IPv6 by its /64), an account by
+    /// itself, and an account at an address where it logged in before by itself.
+    #[command(verbatim_doc_comment)]
+    Failures(UserFailures),
+}
+
+/// A password to store.
+#[derive(Args, Clone, Debug)]
+pub struct UserChange {
+    /// The account, usually an address
+    pub address: String,
+    /// Name of a further password, like the device it is for
+    #[arg(long, value_name = "NAME")]
+    pub label: Option<String>,
+    /// Store what CRAM-MD5 needs, too; it is as good as the password to whoever reads the file
+    #[arg(long)]
+    pub cram_md5: bool,
+    /// Last day on which the password is good, like 2027-12-31
+    #[arg(long, value_name = "DAY")]
+    pub expires: Option<String>,
+}
+
+/// Which accounts.
+#[derive(Args, Clone, Debug)]
+pub struct UserList {
+    /// The account; all when there is none
+    pub address: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to remove.
+#[derive(Args, Clone, Debug)]
+pub struct UserRemove {
+    /// The account
+    pub address: String,
+    /// Remove only the password of this name
+    #[arg(long, value_name = "NAME")]
+    pub label: Option<String>,
+}
+
+/// Which failures.
+#[derive(Args, Clone, Debug)]
+pub struct UserFailures {
+    /// Forget the failures of this account or this IP address; of all with `all`
+    #[arg(long, value_name = "WHO")]
+    pub clear: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `queue`.
@@ -252,6 +338,8 @@ mod tests {
             " serve",
             " check",
             " demo",
+            " user",
+            " user add",
             " queue",
             " queue list",
             " send",

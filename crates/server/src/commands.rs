@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::privileges::{self, Rights};
 use crate::serve::{self, Node};
 use crate::telemetry::Log;
+use crate::user;
 
 /// `posthaste serve`.
 ///
@@ -73,6 +74,17 @@ pub fn send(file: &Path, options: &cli::Send) -> Result<(), Fault> {
         let id = client::send(&world, &data_dir, options, &mut io::stdin()).await?;
         let printed = writeln!(io::stdout().lock(), "{id}");
         printed.map_err(|e| Fault::new("writing to standard output", e))
+    })
+}
+
+/// `posthaste user`.
+///
+/// # Errors
+/// It was not done.
+pub fn user(file: &Path, verb: &cli::UserVerb) -> Result<(), Fault> {
+    with_world(async |world| {
+        let config = load(&world, file)?.config;
+        user::run(&world, &config, verb).await
     })
 }
 
@@ -196,11 +208,21 @@ pub async fn until_stopped(
     file: &Path,
 ) -> Result<(), Fault> {
     let mut signals = process::Signals::new().map_err(|e| Fault::new("waiting for signals", e))?;
-    while signals.next().await == process::Signal::Reload {
-        let reloaded = load(world, file).and_then(|loaded| node.reload(&loaded.config));
-        if let Err(fault) = reloaded {
-            log.fault(&fault.doing, &fault.cause);
-            log.flush();
+    loop {
+        let signal = tokio::select! {
+            signal = signals.next() => Some(signal),
+            () = node.accounts_changed() => None,
+        };
+        match signal {
+            Some(process::Signal::Stop) => break,
+            None => node.renew_accounts(),
+            Some(process::Signal::Reload) => {
+                let reloaded = load(world, file).and_then(|loaded| node.reload(&loaded.config));
+                if let Err(fault) = reloaded {
+                    log.fault(&fault.doing, &fault.cause);
+                    log.flush();
+                }
+            }
         }
     }
     node.stop().await;

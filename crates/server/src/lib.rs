@@ -48,4 +48,6 @@ pub mod verify; // what a message is worth, told without a server
 
 pub mod demo; // a server to try things out
 
+pub mod user; // accounts, from the command line
+
 pub mod privileges; // whom the server becomes

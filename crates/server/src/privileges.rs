@@ -4,9 +4,13 @@
 //! machine it stays root, and `check` says so. It does **not** write mail for other users: helpers
 //! do, which are started while there are rights to start them.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, stat};
 use nix::unistd::{Gid, Uid};
 use posthaste_world::Disk;
 use posthaste_world::real::process::{self, User};
@@ -79,6 +83,40 @@ pub fn make_data_dir(rights: &Rights, path: &Path, disk: &dyn Disk) -> Result<()
         }
         None => Ok(()),
     }
+}
+
+/// Gives `new`, which is going to replace `old`, to whoever has `old`. A first file that root makes
+/// is for root to write and for the server to read.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn let_server_read(config: &Config, old: &Path, new: &Path) -> io::Result<()> {
+    let (owner, group, mode) = match stat(old) {
+        Ok(found) => {
+            let mode = Mode::from_bits_truncate(found.st_mode) & !(Mode::S_IRWXO | Mode::S_IXGRP);
+            (
+                Uid::from_raw(found.st_uid),
+                Gid::from_raw(found.st_gid),
+                mode,
+            )
+        }
+        Err(Errno::ENOENT) if process::is_root() => {
+            let name = config.user.as_deref().unwrap_or(DEFAULT_USER);
+            let Some(server) = User::named(name)? else {
+                return Ok(());
+            };
+            let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP;
+            (Uid::from_raw(0), Gid::from_raw(server.gid), mode)
+        }
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    let ours = stat(new)?;
+    if (ours.st_uid, ours.st_gid) != (owner.as_raw(), group.as_raw()) {
+        nix::unistd::chown(new, Some(owner), Some(group))?;
+    }
+    fchmodat(AT_FDCWD, new, mode, FchmodatFlags::NoFollowSymlink)?;
+    Ok(())
 }
 
 /// Starts the helpers that write mail files for other users. Started as an ordinary user the server

@@ -12,11 +12,14 @@ use std::time::Duration;
 use posthaste_queue::backoff::Intervals;
 use posthaste_queue::schedule::{self, Expiry};
 use posthaste_queue::{Queue, spool};
-use posthaste_smtp::{Dialect, server};
+use posthaste_smtp::server;
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
 
+use crate::authenticate::accounts::store::Store;
+use crate::authenticate::failures::file;
+use crate::authenticate::{Authenticator, Guard};
 use crate::config::{CertificateFiles, Config, Listener, ListenerTls};
 use crate::control::Control;
 use crate::deliver::Delivery;
@@ -66,10 +69,18 @@ pub struct Node {
     gate: Arc<Gate>,
     dispatch: Arc<Dispatch>,
     open: Vec<Open>,
-    helpers: Vec<Arc<Helpers>>,
+    config: Config,
+    parts: Parts,
     certificates: Arc<Certificates>,
-    credentials: Credentials,
+}
+
+/// What outlives a configuration.
+struct Parts {
+    helpers: Vec<Arc<Helpers>>,
     acceptor: Acceptor,
+    credentials: Credentials,
+    guard: Arc<Guard>,
+    accounts: Arc<Store>,
 }
 
 /// Binds the listeners of a configuration, and reads the certificates and passwords that it names.
@@ -160,9 +171,14 @@ impl Node {
         if config.certificates.is_empty() {
             certificates.exchange(&certificate_files(world, config)?, &*world.disk)?;
         }
-        let acceptor = Acceptor::new(certificates.clone(), None, world.clock.clone())?;
-        let credentials = sockets.credentials;
-        let wiring = Wiring::new(world, log, config, (&helpers, &acceptor, &credentials));
+        let parts = Parts {
+            helpers,
+            acceptor: Acceptor::new(certificates.clone(), None, world.clock.clone())?,
+            credentials: sockets.credentials,
+            guard: Arc::new(Guard::open(world, &config.data_dir)?),
+            accounts: store(world, log, config),
+        };
+        let wiring = Wiring::new(world, log, config, &parts);
         let names = Arc::new(Names(RwLock::new(wiring.directory.clone())));
         let queue = wiring.open_queue(&names)?;
         let listening: Vec<_> = sockets.bound.iter().map(Bound::local).collect();
@@ -178,6 +194,7 @@ impl Node {
             dispatch: dispatch.clone(),
             gate: gate.clone(),
             shutdown: shutdown.clone(),
+            failures: parts.guard.failures.clone(),
             hostname: config.hostname.to_string(),
         };
         let socket = crate::control::socket(&config.data_dir);
@@ -204,12 +221,12 @@ impl Node {
             gate,
             dispatch,
             open,
-            helpers,
+            config: config.clone(),
+            parts,
             certificates,
-            credentials,
-            acceptor,
         };
         node.watch_certificates();
+        node.keep_failures();
         node.ready();
         Ok(node)
     }
@@ -221,6 +238,15 @@ impl Node {
         let (certificates, world) = (self.certificates.clone(), self.world.clone());
         let watching = watch::run(certificates, world, self.log.clone(), self.shutdown.clone());
         self.world.work.spawn("certificates", Box::pin(watching));
+    }
+
+    /// Remembers failed logins for the next start.
+    fn keep_failures(&self) {
+        let (guard, world) = (&self.parts.guard, self.world.clone());
+        let path = guard.failures_file();
+        let (log, stop) = (self.log.clone(), self.shutdown.clone());
+        let keeping = file::keep(guard.failures.clone(), world, log, path, stop);
+        self.world.work.spawn("failures", Box::pin(keeping));
     }
 
     fn ready(&self) {
@@ -252,20 +278,15 @@ impl Node {
     /// cannot be bound; what depends on it stays as it was.
     pub fn reload(&mut self, config: &Config) -> Result<(), Fault> {
         let disk = &*self.world.disk;
-        let (credentials, faults) = Credentials::read(config, disk, &self.credentials)?;
+        let (credentials, faults) = Credentials::read(config, disk, &self.parts.credentials)?;
         self.exchange_certificates(config)?;
         self.listen(wanted(config))?;
         faults.iter().for_each(|f| self.log.fault_of(f));
-        self.credentials = credentials;
-        let parts = (self.helpers.as_slice(), &self.acceptor, &self.credentials);
-        let wiring = Wiring::new(&self.world, &self.log, config, parts);
-        let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
-        let stages = wiring.stages(&listening)?;
-        self.names.replace(wiring.directory.clone());
-        self.queue.set_schedule(schedule_settings(config));
-        self.dispatch.replace(stages);
-        self.gate
-            .replace(wiring.reception(&self.queue, &self.shutdown));
+        self.parts.credentials = credentials;
+        if *self.parts.accounts.path() != config.accounts.file {
+            self.parts.accounts = store(&self.world, &self.log, config);
+        }
+        self.rewire(config.clone())?;
         // What failed may be what was mended; mail whose way changed finds its new one now.
         self.queue.probe_all();
         let file = config.file.display().to_string();
@@ -273,6 +294,40 @@ impl Node {
             config: file.into(),
         });
         Ok(())
+    }
+
+    /// Wires the stages anew, by `config` from now on.
+    fn rewire(&mut self, config: Config) -> Result<(), Fault> {
+        let wiring = Wiring::new(&self.world, &self.log, &config, &self.parts);
+        let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
+        let stages = wiring.stages(&listening)?;
+        self.names.replace(wiring.directory.clone());
+        self.queue.set_schedule(schedule_settings(&config));
+        self.dispatch.replace(stages);
+        self.gate
+            .replace(wiring.reception(&self.queue, &self.shutdown));
+        self.config = config;
+        Ok(())
+    }
+
+    /// Ends when the accounts have changed.
+    pub async fn accounts_changed(&self) {
+        self.parts.accounts.changed().await;
+    }
+
+    /// Goes by the accounts as they are now: they are mailboxes, too.
+    pub fn renew_accounts(&mut self) {
+        let state = self.parts.accounts.last();
+        self.log.emit(&Event::Accounts {
+            file: self.parts.accounts.path().display().to_string().into(),
+            accounts: state.book.accounts().count(),
+        });
+        let mut config = self.config.clone();
+        config.accounts.state = state;
+        match self.rewire(config) {
+            Ok(()) => self.queue.probe_all(),
+            Err(fault) => self.log.fault_of(&fault),
+        }
     }
 
     fn exchange_certificates(&self, config: &Config) -> Result<(), Fault> {
@@ -318,6 +373,14 @@ impl Node {
         self.shutdown.begin();
         self.shutdown.drained(&*self.world.clock, DRAIN_TIME).await;
         self.queue.close().await;
+        let guard = &self.parts.guard;
+        file::write(
+            &guard.failures,
+            &self.world,
+            &self.log,
+            &guard.failures_file(),
+        )
+        .await;
         self.log.emit(&Event::Stopped {});
         let log = self.log.clone();
         tokio::select! {
@@ -349,23 +412,14 @@ struct Wiring<'a> {
     world: &'a World,
     log: &'a Arc<Log>,
     config: &'a Config,
-    helpers: &'a [Arc<Helpers>],
-    acceptor: &'a Acceptor,
-    credentials: &'a Credentials,
+    parts: &'a Parts,
     directory: Arc<Directory>,
 }
 
 impl<'a> Wiring<'a> {
-    fn new(
-        world: &'a World,
-        log: &'a Arc<Log>,
-        config: &'a Config,
-        (helpers, acceptor, credentials): (&'a [Arc<Helpers>], &'a Acceptor, &'a Credentials),
-    ) -> Self {
+    fn new(world: &'a World, log: &'a Arc<Log>, config: &'a Config, parts: &'a Parts) -> Self {
         Wiring {
-            helpers,
-            acceptor,
-            credentials,
+            parts,
             world,
             log,
             config,
@@ -419,12 +473,12 @@ impl<'a> Wiring<'a> {
         let expire_after = config.retry.expire_after;
         let directory = &self.directory;
         let roots = Arc::new(roots::of_the_system());
-        let outbound = Outbound::new(config, self.credentials, &roots, &world.clock)?;
+        let outbound = Outbound::new(config, &self.parts.credentials, &roots, &world.clock)?;
         Ok(Stages {
             delivery: Delivery {
                 route: Route::new(directory.clone(), mx),
                 smtp: Smtp::new(world.clone(), hostname, outbound),
-                local: Local::new(world.clone(), hostname).with_helpers(self.helpers.to_vec()),
+                local: Local::new(world.clone(), hostname).with_helpers(self.parts.helpers.clone()),
             },
             reports: Reports::new(world.clone(), directory.clone(), hostname, expire_after),
             intervals: Intervals::new(&config.retry.intervals),
@@ -440,24 +494,30 @@ impl<'a> Wiring<'a> {
         settings.extensions.dsn = true;
         settings.extensions.chunking = true;
         settings.extensions.smtp_utf8 = true;
-        let mut with_starttls = settings.clone();
-        with_starttls.extensions.starttls = true;
-        let mut lmtp = settings.clone();
-        lmtp.dialect = Dialect::Lmtp;
         let (networks, limits) = (config.relay_networks.clone(), config.limits.clone());
         let directory = self.directory.clone();
         Arc::new(Reception {
             world: self.world.clone(),
             log: self.log.clone(),
             settings: Arc::new(settings),
-            with_starttls: Arc::new(with_starttls),
-            lmtp: Arc::new(lmtp),
-            acceptor: self.acceptor.clone(),
+            acceptor: self.parts.acceptor.clone(),
+            authenticator: Authenticator::new(
+                self.world.clone(),
+                self.parts.guard.clone(),
+                self.parts.accounts.clone(),
+                config.accounts.mechanisms.clone(),
+                config.hostname.as_str(),
+            ),
             policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
             queue: queue.clone(),
             shutdown: shutdown.clone(),
         })
     }
+}
+
+fn store(world: &World, log: &Arc<Log>, config: &Config) -> Arc<Store> {
+    let (file, state) = (config.accounts.file.clone(), config.accounts.state.clone());
+    Store::new(world.clone(), log.clone(), file, state)
 }
 
 fn tell(log: &Log, fault: &spool::Fault) {

@@ -103,6 +103,35 @@ pub enum Event<'a> {
         /// What was wrong with its PROXY header.
         why: Cow<'a, str>,
     },
+    /// A client tried to say who it is.
+    Auth {
+        /// The connection's number.
+        session: u64,
+        /// The peer's address.
+        peer: &'a str,
+        /// The mechanism.
+        mechanism: &'a str,
+        /// The account, or what was given as one; empty when none was.
+        account: Cow<'a, str>,
+        /// Label of the password that was right; empty for the main one.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        label: Cow<'a, str>,
+        /// `accepted`, `refused` or `cancelled`.
+        result: &'a str,
+        /// The reply.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        reply: Cow<'a, str>,
+        /// Why it was refused, which the peer is not told.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        cause: Cow<'a, str>,
+    },
+    /// The accounts were read again.
+    Accounts {
+        /// The file.
+        file: Cow<'a, str>,
+        /// How many there are.
+        accounts: usize,
+    },
     /// A transaction ended, in acceptance or not.
     Transaction {
         /// Queue id, which is the transaction id.
@@ -125,6 +154,9 @@ pub enum Event<'a> {
         result: &'a str,
         /// The reply to the end of data, or why there was none.
         reply: Cow<'a, str>,
+        /// The account that submitted it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account: Option<&'a str>,
         /// What protected it.
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<&'a Tls>,

@@ -87,6 +87,8 @@ section! {
         listener: Tables<Listener> = Is("[]");
         /// The certificates that are served.
         tls: Tls = Is("{}");
+        /// Who may authenticate, where a listener serves `submission`.
+        accounts: Accounts = Is("{}");
         /// How names are looked up.
         dns: Dns = Is("{}");
         /// What one message, one connection and one address may cost.
@@ -111,7 +113,8 @@ section! {
         /// beside `0.0.0.0:25`. Port 0 takes a free port.
         address: Many<String> = Required("\"0.0.0.0:25\"");
         /// What is served: `mx` takes mail from other servers for our domains, and from the relay
-        /// networks for everybody. It never offers AUTH. `lmtp` takes mail from a server on this
+        /// networks for everybody, and never offers AUTH. `submission` takes mail from our users,
+        /// for everybody, and only after AUTH (RFC 6409). `lmtp` takes mail from a server on this
         /// machine for our domains alone, over LMTP: it listens on loopback or on a Unix socket
         /// (`unix:/path`), in clear, and never relays.
         service: String = Required("\"mx\"");
@@ -122,6 +125,9 @@ section! {
         /// them the header is required; whoever else sends one is a client that speaks no SMTP.
         /// Name only the proxies themselves: who is in here can come as any address.
         proxy_protocol_from: Many<Network> = Is("[]");
+        /// Whether a listener for `submission` takes passwords that others could read on the way:
+        /// possible only where all its addresses are of loopback.
+        auth_without_tls: bool = Is("false");
     }
 }
 
@@ -149,6 +155,23 @@ section! {
         certificate: String = Required("\"mail.example.net.pem\"");
         /// File in PEM with its key.
         key: String = Required("\"mail.example.net.key\"");
+    }
+}
+
+section! {
+    /// Who may authenticate, where a listener serves `submission`. An account whose name is an
+    /// address in a domain of ours is a mailbox of that domain, too.
+    Accounts "[accounts]" {
+        /// File of the accounts, which `posthaste user` writes; a passwd-file of Dovecot serves as
+        /// well. It is read again when it changes, without a reload. Its format is in
+        /// docs/reference/accounts.md.
+        file: String = Is("\"users\"");
+        /// Mechanisms that may be offered, in this order: `SCRAM-SHA-256-PLUS`, `SCRAM-SHA-256`,
+        /// `PLAIN`, `LOGIN`, `CRAM-MD5` (which needs stored what is as good as the password), and
+        /// `EXTERNAL` (a client's certificate). One is offered when some account can use it.
+        mechanisms: Many<String> = Is(
+            "[\"SCRAM-SHA-256-PLUS\", \"SCRAM-SHA-256\", \"PLAIN\", \"LOGIN\"]"
+        );
     }
 }
 
@@ -285,22 +308,6 @@ section! {
         delay_notice_after: Duration = Is("\"4h\"");
     }
 }
-
-/// Keys of later versions: header, key, cause, fix.
-pub const LATER: &[(&str, &str, &str, &str)] = &[
-    (
-        "",
-        "accounts",
-        "this version does not serve AUTH, so there is no section [accounts]",
-        "remove it; to let hosts of yours send, name them in `networks` of [relay]",
-    ),
-    (
-        "[[listener]]",
-        "auth_without_tls",
-        "this version does not serve AUTH",
-        "remove it; to let hosts of yours send, name them in `networks` of [relay]",
-    ),
-];
 
 /// The top of the file, with every section below it.
 #[must_use]

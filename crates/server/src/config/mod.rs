@@ -29,11 +29,13 @@ use posthaste_smtp::address::{DomainName, Mailbox};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{Disk, Timestamp};
 
+use crate::authenticate::accounts::store;
+use crate::authenticate::mechanism::Mechanism;
 use crate::lookup::aliases::Aliases;
 use crate::tls::pair::Part;
 
 pub use finding::{Finding, Place, Severity, Source};
-pub(crate) use meaning::text;
+pub(crate) use meaning::{mailbox_name, text};
 pub use network::{Network, Networks};
 pub use security::{Login, RouteTls, Security, Terms};
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Certificates that are served, the default first; none: the server makes itself one.
     pub certificates: Vec<CertificateFiles>,
+    /// Who may authenticate.
+    pub accounts: Accounts,
     /// DNS servers; none means the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// What one message, one connection and one address may cost.
@@ -84,6 +88,8 @@ pub struct Listener {
     pub service: Service,
     /// Whether it encrypts.
     pub tls: ListenerTls,
+    /// Whether passwords are taken in clear; on loopback only.
+    pub auth_without_tls: bool,
     /// Who names its client with a PROXY header.
     pub proxies: Networks,
 }
@@ -106,6 +112,8 @@ pub enum Service {
     Mx,
     /// Mail from a server of this machine, for our mailboxes alone (RFC 2033).
     Lmtp,
+    /// Mail from our users; always after AUTH (RFC 6409).
+    Submission,
 }
 
 impl Service {
@@ -115,6 +123,7 @@ impl Service {
         match self {
             Service::Mx => "mx",
             Service::Lmtp => "lmtp",
+            Service::Submission => "submission",
         }
     }
 }
@@ -146,6 +155,17 @@ impl CertificateFiles {
             Part::Key => &self.key,
         }
     }
+}
+
+/// Who may authenticate.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    /// The file of the accounts; absolute.
+    pub file: PathBuf,
+    /// What it says.
+    pub state: store::State,
+    /// Mechanisms that may be offered, in this order.
+    pub mechanisms: Vec<Mechanism>,
 }
 
 /// What one message, one connection and one address may cost.

@@ -189,12 +189,6 @@ impl<'a> Reader<'a> {
 
 /// What to say about a key that `section` does not have.
 fn unknown(name: &str, section: &Section) -> (String, String) {
-    if let Some((_, _, cause, fix)) = file::LATER
-        .iter()
-        .find(|(header, key, ..)| *header == section.header && *key == name)
-    {
-        return ((*cause).to_string(), (*fix).to_string());
-    }
     let cause = match section.header {
         "" => format!("unknown key `{name}`"),
         header => format!("unknown key `{name}` in {header}"),
@@ -301,6 +295,17 @@ impl Value for Count {
             );
         }
         count.map(Count)
+    }
+}
+
+impl Value for bool {
+    const KIND: &'static str = "`true` or `false`";
+
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Boolean(is) => Some(*is),
+            _ => reader.mistyped(value, Self::KIND),
+        }
     }
 }
 

@@ -58,9 +58,69 @@ pub async fn queue(
                 return out.write_all(text.as_bytes()).map_err(asked);
             }
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
-            Answer::Queued(_) => return Err(Fault::new(doing, "an answer to another question")),
+            Answer::Queued(_) | Answer::Failure(_) => {
+                return Err(Fault::new(doing, "an answer to another question"));
+            }
         }
     }
+}
+
+/// Runs `posthaste user failures` against the server whose data is in `data_dir`.
+///
+/// # Errors
+/// The server does not run, or does not do it.
+pub async fn failures(
+    world: &World,
+    data_dir: &Path,
+    options: &cli::UserFailures,
+    out: &mut dyn Write,
+) -> Result<(), Fault> {
+    let doing = "posthaste user failures";
+    let asked = |e: io::Error| Fault::new(doing, e);
+    let clear = options.clear.clone();
+    let mut stream = connect(world, data_dir).await?;
+    let request = Request::Failures { clear };
+    wire::write(&mut stream, &request).await.map_err(asked)?;
+    loop {
+        let text = match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
+            Answer::Failure(failure) if options.json => {
+                // Plain data: writing it as JSON cannot fail.
+                serde_json::to_string(&failure).unwrap_or_default() + "\n"
+            }
+            Answer::Failure(failure) => failed_logins(&failure),
+            Answer::Done(count) => {
+                let text = match (&options.clear, count) {
+                    _ if options.json => String::new(),
+                    (Some(_), count) => format!("{count} forgotten\n"),
+                    (None, 0) => "no failed login\n".to_string(),
+                    (None, _) => String::new(),
+                };
+                return out.write_all(text.as_bytes()).map_err(asked);
+            }
+            Answer::Failed(why) => return Err(Fault::new(doing, why)),
+            Answer::Item(_) | Answer::Queued(_) => {
+                return Err(Fault::new(doing, "an answer to another question"));
+            }
+        };
+        out.write_all(text.as_bytes()).map_err(asked)?;
+    }
+}
+
+/// A line for people.
+fn failed_logins(failure: &wire::Failure) -> String {
+    let who = match (&failure.account, &failure.address) {
+        (Some(account), Some(address)) => format!("{} at {address}", printable(account)),
+        (Some(account), None) => printable(account),
+        (None, address) => address.clone().unwrap_or_default(),
+    };
+    let wait = match failure.wait_s {
+        0 => String::new(),
+        seconds => format!("  blocked for {seconds} s"),
+    };
+    format!(
+        "{who}  {} failed, last {}{wait}\n",
+        failure.failures, failure.last
+    )
 }
 
 /// Hands the message on `input` to the server whose data is in `data_dir`; the queue id it got.
@@ -95,7 +155,7 @@ pub async fn send(
     match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
         Answer::Queued(id) => Ok(id),
         Answer::Failed(why) => Err(Fault::new(doing, why)),
-        Answer::Item(_) | Answer::Done(_) => {
+        Answer::Item(_) | Answer::Failure(_) | Answer::Done(_) => {
             Err(Fault::new(doing, "an answer to another question"))
         }
     }

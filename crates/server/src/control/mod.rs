@@ -7,6 +7,7 @@
 //! This module does **not** decide what the verbs mean for a message: the queue does.
 
 pub mod client; // the command line's end
+pub mod failures; // failed logins, seen and lifted
 pub mod queue; // look at and change queued messages
 pub mod send; // a message from a local user
 pub mod wire; // frames
@@ -21,6 +22,7 @@ use posthaste_world::net::{Endpoint, Listener};
 use posthaste_world::{BoxStream, World};
 use tokio::sync::Semaphore;
 
+use crate::authenticate::failures::Failures;
 use crate::dispatch::Dispatch;
 use crate::listen::Gate;
 use crate::shutdown::Shutdown;
@@ -58,6 +60,8 @@ pub struct Control {
     pub gate: Arc<Gate>,
     /// Whether the server stops.
     pub shutdown: Shutdown,
+    /// Failed logins.
+    pub failures: Arc<Failures>,
     /// Our own name.
     pub hostname: String,
 }
@@ -114,6 +118,9 @@ impl Control {
                     filter,
                     dry_run,
                 } => queue::run(self, &mut stream, verb, &filter, dry_run).await?,
+                Request::Failures { clear } => {
+                    failures::run(self, &mut stream, clear.as_deref()).await?
+                }
                 Request::Send { from, recipients } => {
                     send::run(self, &mut stream, from, recipients).await?
                 }

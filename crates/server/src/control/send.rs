@@ -110,6 +110,7 @@ async fn queue(
         message_id: clean(facts.message_id.as_deref().unwrap_or_default()),
         result: "accepted",
         reply: "queued".into(),
+        account: None,
         tls: None,
     });
     Ok(Answer::Queued(id))

@@ -28,6 +28,11 @@ pub enum Request {
         /// Change nothing.
         dry_run: bool,
     },
+    /// Look at failed logins, or forget some.
+    Failures {
+        /// An account, an address or `all`; nothing to look only.
+        clear: Option<String>,
+    },
     /// Queue the message that follows in octet frames.
     Send {
         /// Reverse-path; "" for the null one; `None` to take it from the From field.
@@ -75,7 +80,9 @@ impl Verb {
 pub enum Answer {
     /// One object of the result.
     Item(Item),
-    /// The end; how many messages it concerned.
+    /// Failed logins of one address, one account, or one at the other.
+    Failure(Failure),
+    /// The end; how many messages, or failures, it concerned.
     Done(u64),
     /// The message was queued under this id.
     Queued(String),
@@ -137,6 +144,23 @@ pub struct ItemRecipient {
     /// Why the destination as a whole waits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub destination_failure: Option<String>,
+}
+
+/// Failed logins; one documented object a line with `--json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// The address; of IPv6 the first of its /64.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
+    /// The account, or a name that nobody has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account: Option<String>,
+    /// Failures that count.
+    pub failures: u32,
+    /// The last of them, RFC 3339.
+    pub last: String,
+    /// Seconds in which nothing is tried.
+    pub wait_s: u64,
 }
 
 /// Sends one frame of octets.

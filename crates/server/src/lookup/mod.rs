@@ -16,7 +16,9 @@ use posthaste_smtp::address::{
     Domain as AddressDomain, DomainName, ForwardPath, Literal, LocalPart, Mailbox, Utf8,
 };
 
-use crate::config::{Config, Deliver, Domain, Mailboxes, Pattern, Route, Server, Via, text};
+use crate::config::{
+    Config, Deliver, Domain, Mailboxes, Pattern, Route, Server, Via, mailbox_name, text,
+};
 use aliases::Alias;
 
 /// Most addresses that one recipient may expand to, and most expansions on the way.
@@ -112,6 +114,7 @@ impl Directory {
     /// A directory of the configuration's domains and routes.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let config = &with_accounts(config);
         let names = config.domains.iter().enumerate();
         let listening = config.listeners.iter().flat_map(|l| &l.addresses);
         let mut directory = Directory {
@@ -300,6 +303,26 @@ impl Directory {
             None => Entry::Held,
         }
     }
+}
+
+/// The configuration with the accounts of each domain among its mailboxes.
+fn with_accounts(config: &Config) -> Config {
+    let mut config = config.clone();
+    let domains = config.domains.iter_mut();
+    let mut domains: BTreeMap<&str, &mut Mailboxes> = domains
+        .map(|d| (d.name.as_str(), &mut d.mailboxes))
+        .collect();
+    for account in config.accounts.state.book.accounts() {
+        let address = account.name.as_str().rsplit_once('@');
+        // A name that could not be a folder's can send, and gets no mail.
+        if let Some((local, domain)) = address
+            && let Some(Mailboxes::Named(names)) = domains.get_mut(domain)
+            && let Ok(local) = mailbox_name(local)
+        {
+            names.insert(local);
+        }
+    }
+    config
 }
 
 /// The mailbox of `domain` that `local` names, past aliases.

@@ -1,7 +1,7 @@
 //! Stage 4, policy: may this peer do this?
 //!
 //! Each step returns a value: a reply, or what a recipient leads to. It keeps the third promise:
-//! relaying needs a named network (later: AUTH) or a domain that is ours, and a route never grants
+//! relaying needs AUTH, a named network, or a domain that is ours, and a route never grants
 //! it.
 //!
 //! This module does **not** write to the peer, log, or look anything up outside of memory.
@@ -16,6 +16,7 @@ use posthaste_message::header::{Facts, MAX_RECEIVED};
 use posthaste_smtp::address::ForwardPath;
 use posthaste_smtp::reply::Reply;
 
+use crate::authenticate::name::Name;
 use crate::config::{EarlyTalkers, Limits, Networks, Service};
 use crate::lookup::{Directory, Final, Resolution};
 
@@ -28,6 +29,15 @@ pub struct Policy {
     /// What one connection and one address may cost.
     pub limits: Limits,
     hostname: Box<str>,
+}
+
+/// Who wants something.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// The peer's address, where it is known.
+    pub address: Option<IpAddr>,
+    /// The account that it has shown to have (RFC 4954).
+    pub account: Option<&'a Name>,
 }
 
 impl Policy {
@@ -51,7 +61,7 @@ impl Policy {
     #[must_use]
     pub fn connect(&self, service: Service) -> Reply {
         let protocol = match service {
-            Service::Mx => "ESMTP",
+            Service::Mx | Service::Submission => "ESMTP",
             Service::Lmtp => "LMTP",
         };
         Reply::plain(220, format!("{} {protocol} Posthaste", self.hostname))
@@ -88,18 +98,19 @@ impl Policy {
         self.relay_networks.contain(address)
     }
 
-    /// Whom a forward-path leads to, or why nobody (RFC 5321 §3.3); `address` is the peer's, where
-    /// it is known.
+    /// Whom a forward-path leads to, or why nobody (RFC 5321 §3.3). Relaying is for `peer`s that
+    /// may.
     ///
     /// # Errors
     /// The refusal, with `id` in it so that the peer's operator and ours speak of the same thing.
     pub fn recipient(
         &self,
-        address: Option<IpAddr>,
+        peer: Who<'_>,
         path: &ForwardPath,
         id: &str,
     ) -> Result<Vec<Final>, Reply> {
-        let trusted = address.is_some_and(|ip| self.relays(ip));
+        let near = |ip| self.relays(ip);
+        let trusted = peer.account.is_some() || peer.address.is_some_and(near);
         match self.directory.resolve(path) {
             Resolution::Local(_) if !trusted && self.directory.routes_on(path) => Err(Reply::new(
                 550,

@@ -8,6 +8,7 @@
 //!
 //! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
 
+pub mod client;
 pub mod connection;
 pub mod pace;
 pub mod recipients;
@@ -21,11 +22,13 @@ use std::time::Duration;
 use posthaste_message::header::Facts;
 use posthaste_queue::Queue;
 use posthaste_queue::envelope::ContentFacts;
+use posthaste_smtp::Dialect;
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxStream, World};
 
+use crate::authenticate::Authenticator;
 use crate::config::{Listener, ListenerTls, Service};
 use crate::policy::Policy;
 use crate::policy::rates::Seat;
@@ -33,6 +36,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
 use crate::tls::server::Acceptor;
 
+use client::Client;
 use connection::{Connection, Disconnect, Patience};
 use transaction::{Received, Transaction};
 use visit::Visit;
@@ -57,14 +61,12 @@ pub struct Reception {
     pub world: World,
     /// Records.
     pub log: Arc<Log>,
-    /// How sessions behave.
+    /// How sessions behave where the listener says nothing else.
     pub settings: Arc<server::Settings>,
-    /// The same, where the peer may ask for TLS.
-    pub with_starttls: Arc<server::Settings>,
-    /// The same, for LMTP.
-    pub lmtp: Arc<server::Settings>,
     /// Our end of a TLS handshake.
     pub acceptor: Acceptor,
+    /// Who clients are.
+    pub authenticator: Authenticator,
     /// Who may do what.
     pub policy: Policy,
     /// Where messages are kept.
@@ -91,6 +93,21 @@ impl Reception {
     pub fn now(&self) -> Duration {
         self.world.clock.elapsed()
     }
+
+    /// A session as the listener wants it.
+    fn session(&self, listener: &Listener) -> Session {
+        let mut settings = server::Settings::clone(&self.settings);
+        settings.extensions.starttls = listener.tls == ListenerTls::StartTls;
+        match listener.service {
+            Service::Mx => {}
+            Service::Submission => {
+                settings.auth_required = true;
+                settings.auth_in_clear = listener.auth_without_tls;
+            }
+            Service::Lmtp => settings.dialect = Dialect::Lmtp,
+        }
+        Session::new(settings)
+    }
 }
 
 /// Serves one peer until its connection ends, and records how it went.
@@ -99,11 +116,7 @@ pub async fn serve(arrival: Arrival, seat: Seat, stages: &Reception) {
     let timer = stages.world.clock.timer();
     let mut connection =
         Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
-    let mut session = Session::new(match (arrival.listener.service, arrival.listener.tls) {
-        (Service::Lmtp, _) => stages.lmtp.clone(),
-        (_, ListenerTls::StartTls) => stages.with_starttls.clone(),
-        (_, ListenerTls::None | ListenerTls::Implicit) => stages.settings.clone(),
-    });
+    let mut session = stages.session(&arrival.listener);
     if arrival.listener.tls == ListenerTls::Implicit {
         visit.secured(connection.secure(&mut session, &stages.acceptor).await);
     }
@@ -119,6 +132,7 @@ async fn converse(
     visit: &mut Visit,
 ) -> Result<Closed, Disconnect> {
     let mut transaction = Transaction::none();
+    let mut client = Client::default();
     let mut patience = Patience::Fresh;
     let end = loop {
         if session.wants_input() {
@@ -144,11 +158,14 @@ async fn converse(
                     break Err(end);
                 }
             }
-            Some(Event::Hello(hello)) => session.answer(visit.greet(hello)),
+            Some(Event::Hello(hello)) => {
+                client.offer(session, visit, stages).await;
+                session.answer(visit.greet(hello));
+            }
             Some(Event::StartTls) => session.answer(Reply::start_tls()),
-            // Neither is offered yet.
-            Some(Event::Auth(_)) => session.answer(Reply::auth_unavailable()),
+            // Not offered yet.
             Some(Event::Xclient(_)) => session.answer(Reply::local_error()),
+            Some(Event::Auth(step)) => client.step(step, session, visit, stages).await,
             Some(Event::Mail(mail)) => {
                 session.answer(transaction.begin(mail, visit, stages));
                 session.name_transaction(transaction.name());

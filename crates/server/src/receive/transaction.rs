@@ -100,7 +100,7 @@ impl Transaction {
         let counted = visit.seat.recipient(stages.now(), &stages.policy.limits);
         let added = counted
             .map_err(|hit| visit.met(hit, stages).tagged(id))
-            .and_then(|()| stages.policy.recipient(visit.address, path, id))
+            .and_then(|()| stages.policy.recipient(visit.who(), path, id))
             .and_then(|finals| {
                 received.recipients.add(rcpt, finals).map_err(|TooMany| {
                     let text = format!("{path}: too many recipients for one message [{id}]");
@@ -189,6 +189,7 @@ impl Received {
         message.listener = visit.service.name().into();
         message.peer = visit.peer_text.as_str().into();
         message.hello = visit.hello.as_str().into();
+        message.account = visit.login.as_ref().map(|login| login.name.as_str().into());
         Envelope {
             id: self.id,
             message,
@@ -214,7 +215,7 @@ impl Received {
                 version: tls.version,
                 cipher: &tls.cipher,
             }),
-            authenticated: false,
+            authenticated: visit.login.is_some(),
             utf8: self.mail.smtp_utf8,
             id: &self.id_text,
             recipient: only.as_deref(),

@@ -16,7 +16,10 @@ use super::connection::Disconnect;
 use super::pace::Pace;
 use super::transaction::Received;
 use super::{Arrival, Reception};
+use crate::authenticate::mechanism::Mechanism;
+use crate::authenticate::{Login, Verdict};
 use crate::config::Service;
+use crate::policy::Who;
 use crate::policy::rates::{Hit, Seat};
 use crate::telemetry::{self, Event, clean};
 use crate::tls::{Facts, Failed};
@@ -41,6 +44,8 @@ pub struct Visit {
     pub protocol: Protocol,
     /// What TLS protects it.
     pub tls: Option<Facts>,
+    /// Who it has shown to be (RFC 4954).
+    pub login: Option<Login>,
     /// Transactions begun.
     pub transactions: u32,
     tls_failed: Option<Failed>,
@@ -68,6 +73,7 @@ impl Visit {
             protocol: Protocol::Smtp,
             tls: None,
             tls_failed: None,
+            login: None,
             transactions: 0,
             accepted: 0,
             refused_recipients: 0,
@@ -76,10 +82,20 @@ impl Visit {
         }
     }
 
+    /// Who it is to policy.
+    #[must_use]
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            address: self.address,
+            account: self.login.as_ref().map(|login| &login.name),
+        }
+    }
+
     /// TLS began, or failed to. What the peer said before is forgotten (RFC 3207 §4.2).
     pub fn secured(&mut self, secured: Result<Facts, Failed>) {
         self.hello.clear();
         self.protocol = Protocol::Smtp;
+        self.login = None;
         match secured {
             Ok(facts) => self.tls = Some(facts),
             Err(failed) => self.tls_failed = Some(failed),
@@ -96,6 +112,47 @@ impl Visit {
         self.pace.greeted();
         self.hello = hello.name.into();
         Reply::plain(250, "")
+    }
+
+    /// An exchange of AUTH ended.
+    pub fn authenticated(
+        &mut self,
+        verdict: Verdict,
+        mechanism: Option<Mechanism>,
+        reply: &Reply,
+        stages: &Reception,
+    ) {
+        let (result, label, cause) = match &verdict.result {
+            Ok(login) => ("accepted", clean(&login.label), "".into()),
+            Err(refusal) => ("refused", "".into(), clean(&refusal.cause)),
+        };
+        stages.log.emit(&Event::Auth {
+            session: self.number,
+            peer: &self.peer_text,
+            mechanism: mechanism.map_or("", Mechanism::name),
+            account: clean(&verdict.claimed),
+            label,
+            result,
+            reply: clean(&reply.to_string()),
+            cause,
+        });
+        if let Ok(login) = verdict.result {
+            self.login = Some(login);
+        }
+    }
+
+    /// The peer cancelled an exchange, or sent what is no response.
+    pub fn auth_cancelled(&self, mechanism: Option<Mechanism>, stages: &Reception) {
+        stages.log.emit(&Event::Auth {
+            session: self.number,
+            peer: &self.peer_text,
+            mechanism: mechanism.map_or("", Mechanism::name),
+            account: "".into(),
+            label: "".into(),
+            result: "cancelled",
+            reply: "".into(),
+            cause: "".into(),
+        });
     }
 
     /// A recipient was refused. Who tries many addresses is looking for those that exist: then the
@@ -250,6 +307,7 @@ impl Visit {
             message_id: clean(facts.message_id.as_deref().unwrap_or_default()),
             result,
             reply: clean(reply),
+            account: self.login.as_ref().map(|login| login.name.as_str()),
             tls: self.tls.as_ref().map(telemetry::Tls::from).as_ref(),
         });
     }

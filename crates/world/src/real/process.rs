@@ -2,11 +2,13 @@
 //!
 //! Nothing here can be simulated usefully, so there is no trait; only the program's entry uses it.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use nix::unistd::{Gid, Uid, User as Entry};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What the operator asks for by a signal.
@@ -113,6 +115,67 @@ pub fn become_user(user: &User) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other("the rights of root could not be given up"))
+}
+
+/// A line of standard input that nobody should see.
+#[derive(Clone)]
+pub struct SecretLine {
+    /// The line without its end.
+    pub octets: Vec<u8>,
+    /// Whether somebody typed it at a terminal, which was asked for it and did not show it.
+    pub typed: bool,
+}
+
+/// Reads the next line of standard input, of at most `longest` octets. At a terminal it asks with
+/// `prompt` on standard error and does not show what is typed.
+///
+/// # Errors
+/// Whatever the system says; `UnexpectedEof` when there is no line, `InvalidData` for a longer one.
+pub fn read_secret(prompt: &str, longest: usize) -> io::Result<SecretLine> {
+    let stdin = rustix::stdio::stdin();
+    let Ok(shown) = tcgetattr(stdin) else {
+        return Ok(SecretLine {
+            octets: read_line(longest)?,
+            typed: false,
+        });
+    };
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    hidden.local_modes.insert(LocalModes::ECHONL);
+    let mut stderr = io::stderr();
+    stderr.write_all(prompt.as_bytes())?;
+    stderr.flush()?;
+    tcsetattr(stdin, OptionalActions::Flush, &hidden)?;
+    let line = read_line(longest);
+    tcsetattr(stdin, OptionalActions::Now, &shown)?;
+    Ok(SecretLine {
+        octets: line?,
+        typed: true,
+    })
+}
+
+/// Octet by octet: what follows the line is not ours.
+fn read_line(longest: usize) -> io::Result<Vec<u8>> {
+    let (mut line, mut octet) = (Vec::new(), [0]);
+    loop {
+        match rustix::io::read(rustix::stdio::stdin(), &mut octet) {
+            Ok(0) if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Ok(line),
+            Ok(_) if octet == *b"\n" => {
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                return Ok(line);
+            }
+            Ok(_) if line.len() > longest => {
+                let why = "the line is too long";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            Ok(_) => line.extend_from_slice(&octet),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Files and sockets made from now on are for their owner alone, whatever mode they ask for.

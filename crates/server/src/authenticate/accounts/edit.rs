@@ -142,7 +142,9 @@ fn rewritten(text: &str, name: &Name, label: Option<&str>, line: Option<String>)
     new
 }
 
-fn exists(name: &Name, label: &str) -> String {
+/// Why there cannot be another secret of that label.
+#[must_use]
+pub fn exists(name: &Name, label: &str) -> String {
     match label {
         "" => format!(
             "{name} is there already; `posthaste user passwd` changes its password, --label adds \

@@ -20,6 +20,7 @@ use super::{
     ACCOUNTS_MAX, ADDRESSES_MAX, Count, FORGET_KNOWN, Failures, KNOWN_MAX, Known, Tables, site,
 };
 use crate::authenticate::name::Name;
+use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
 
 /// Time between two writes.
@@ -40,10 +41,20 @@ pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Failures> {
     Ok(parse(&String::from_utf8_lossy(&octets)))
 }
 
-/// Writes what changed, now and then, for as long as the program runs.
-pub async fn keep(failures: Arc<Failures>, world: World, log: Arc<Log>, path: PathBuf) {
+/// Writes what changed, now and then, until the server stops; whoever stops it writes the rest.
+pub async fn keep(
+    failures: Arc<Failures>,
+    world: World,
+    log: Arc<Log>,
+    path: PathBuf,
+    stop: Shutdown,
+) {
     loop {
-        world.clock.sleep(WRITE_AGAIN).await;
+        tokio::select! {
+            biased;
+            () = stop.stopping() => return,
+            () = world.clock.sleep(WRITE_AGAIN) => {}
+        }
         write(&failures, &world, &log, &path).await;
     }
 }

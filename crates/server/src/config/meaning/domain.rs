@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use posthaste_smtp::address::{DomainName, LocalPart, Utf8};
 
 use super::{Meaning, text};
+use crate::authenticate::accounts::Account;
 use crate::config::file::{self, File};
 use crate::config::finding::{Finding, Source};
 use crate::config::value::Setting;
@@ -79,11 +80,12 @@ impl Meaning<'_> {
         if mailboxes.as_ref().is_some_and(Mailboxes::is_empty)
             && d.aliases.is_none()
             && d.catch_all.is_none()
+            && !self.has_accounts(&name)
         {
             self.reader.warn(
                 &section.span,
                 format!("`{name}` has no mailbox: all its mail but the postmaster's is refused"),
-                "add `mailboxes = [\"alice\"]`",
+                "add `mailboxes = [\"alice\"]`, or accounts with `posthaste user add`",
             );
         }
         // `None` inside stands for a wrong value, which has been reported.
@@ -96,6 +98,14 @@ impl Meaning<'_> {
             catch_all: catch_all.flatten(),
             subaddress: subaddress.flatten(),
         })
+    }
+
+    /// Whether an account has an address in this domain.
+    fn has_accounts(&self, name: &DomainName) -> bool {
+        let domain = |a: &Account| a.name.as_str().rsplit_once('@').map(|(_, d)| d.to_string());
+        self.book
+            .accounts()
+            .any(|a| domain(a).as_deref() == Some(name.as_str()))
     }
 
     fn deliver(&mut self, d: &file::Domain, data_dir: &Path) -> Option<Deliver> {

@@ -42,12 +42,57 @@ impl Meaning<'_> {
             Some(Service::Lmtp) => self.lmtp(l),
             _ => tls,
         };
-        Some(Listener {
+        let listener = Listener {
             addresses: addresses?,
             service: service?,
             tls: tls?,
+            // A value of the wrong kind has been reported, and says nothing here.
+            auth_without_tls: l.auth_without_tls.as_ref().is_none_or(|a| a.value),
             proxies,
-        })
+        };
+        self.no_password_in_clear(l, &listener);
+        Some(listener)
+    }
+
+    /// Reports a listener that would take passwords in clear where others can read them, or that
+    /// nobody could authenticate on.
+    fn no_password_in_clear(&mut self, l: &file::Listener, listener: &Listener) {
+        let loopback = |e: &Endpoint| e.ip().is_some_and(|ip| ip.to_canonical().is_loopback());
+        let (written, cause, fix) = match listener {
+            Listener {
+                service: Service::Mx | Service::Lmtp,
+                auth_without_tls: true,
+                ..
+            } => (
+                l.auth_without_tls.as_ref().map(|a| &a.span),
+                "only a listener for `submission` offers AUTH",
+                "remove `auth_without_tls`, or write `service = \"submission\"`",
+            ),
+            Listener {
+                auth_without_tls: true,
+                addresses,
+                ..
+            } if !addresses.iter().all(loopback) => (
+                l.auth_without_tls.as_ref().map(|a| &a.span),
+                "passwords would come in clear from other machines",
+                "remove `auth_without_tls`, or listen on 127.0.0.1 and [::1] only",
+            ),
+            Listener {
+                service: Service::Submission,
+                tls: ListenerTls::None,
+                auth_without_tls: false,
+                ..
+            } => (
+                l.tls.as_ref().map(|t| &t.span),
+                "submission needs AUTH, and without TLS passwords would come in clear",
+                "write `tls = \"starttls\"` (port 587) or `tls = \"implicit\"` (port 465); on \
+                 loopback `auth_without_tls = true` does without",
+            ),
+            _ => return,
+        };
+        if let Some(span) = written {
+            self.reader.error(span, cause, fix);
+        }
     }
 
     /// LMTP comes from this machine alone, in clear: `starttls`, which is the default, means
@@ -98,19 +143,13 @@ impl Meaning<'_> {
     }
 
     fn service(&mut self, written: &Setting<String>) -> Option<Service> {
-        let (cause, fix) = match written.value.as_str() {
+        let cause = match written.value.as_str() {
             "mx" => return Some(Service::Mx),
+            "submission" => return Some(Service::Submission),
             "lmtp" => return Some(Service::Lmtp),
-            "submission" => (
-                "this version cannot serve submission: it has no AUTH yet".to_string(),
-                "write `service = \"mx\"`, and name the hosts that may send in `networks` of \
-                 [relay]",
-            ),
-            other => (
-                format!("`{other}` is not a service"),
-                "write `service = \"mx\"`",
-            ),
+            other => format!("`{other}` is not a service"),
         };
+        let fix = "write \"mx\", \"submission\" or \"lmtp\"";
         self.reader.error(&written.span, cause, fix);
         None
     }

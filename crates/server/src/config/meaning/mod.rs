@@ -3,14 +3,18 @@
 //! Every function here takes what is written, reports what is wrong with it, and returns nothing
 //! when it cannot be used; the others go on, so that one run reports everything.
 
+mod accounts;
 mod domain;
 mod limits;
 mod listener;
 mod route;
 pub(crate) mod text;
+
+pub(crate) use domain::mailbox_name;
 mod tls;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_smtp::address::{ForwardPath, Mailbox};
@@ -21,6 +25,7 @@ use super::file::{self, File};
 use super::finding::{Finding, Source};
 use super::value::{Many, Reader, Setting};
 use super::{Config, Retry, Server};
+use crate::authenticate::accounts::Book;
 use crate::lookup::{Directory, Resolution};
 
 /// Shortest wait between attempts.
@@ -38,6 +43,8 @@ struct Meaning<'a> {
     alias_files: Vec<(usize, Source)>,
     /// Where this server will listen.
     ours: Vec<Endpoint>,
+    /// Who may authenticate.
+    book: Arc<Book>,
 }
 
 /// What `file` means, and all that was found. There is a configuration when there is no error.
@@ -55,6 +62,7 @@ pub(super) fn mean(
         base,
         alias_files: Vec::new(),
         ours: Vec::new(),
+        book: Arc::default(),
     };
     let config = meaning.config(file, path);
     if let Some(config) = &config {
@@ -63,6 +71,7 @@ pub(super) fn mean(
     let config = config.filter(|_| !meaning.reader.findings.iter().any(Finding::is_error));
     if let Some(config) = &config {
         meaning.absent(config);
+        meaning.unserved(file, config);
         meaning.beaten(file, config);
     }
     (config, meaning.reader.findings)
@@ -77,6 +86,7 @@ impl Meaning<'_> {
         let listeners = self.listeners(file);
         self.ours = listeners.iter().flat_map(|l| l.addresses.clone()).collect();
         let certificates = self.certificates(file);
+        let accounts = file.accounts.as_ref().and_then(|a| self.accounts(&a.value));
         let dns_servers = self.dns_servers(file);
         let limits = self.limits(file);
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
@@ -91,6 +101,7 @@ impl Meaning<'_> {
             user: file.user.as_ref().map(|u| u.value.clone()),
             listeners,
             certificates,
+            accounts: accounts?,
             dns_servers,
             limits: limits?,
             domains: domains?,
