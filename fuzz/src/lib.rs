@@ -3,6 +3,7 @@
 //! A target in `targets/` is one line that calls one function here. Each function panics when an
 //! invariant breaks; nothing here knows about the fuzzer.
 
+pub mod auth;
 pub mod certificate;
 pub mod choices;
 pub mod client;

@@ -58,13 +58,16 @@ const PEERS: [Peer; 8] = [
         name: "clients",
         packages: &[
             "curl",
+            "gsasl",
             "libnet-ssleay-perl",
             "msmtp",
             "openssl",
             "python3",
+            "s-nail",
             "strace",
             "swaks",
         ],
+        node: &["nodemailer@10.6.1"],
         ..Peer::NONE
     },
     Peer {
