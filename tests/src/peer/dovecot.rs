@@ -14,16 +14,24 @@ pub struct Dovecot {
 }
 
 impl Dovecot {
-    /// Starts it at `address`. It knows the users `names` of any domain.
+    /// Starts it at `address`. It knows the users `names` of any domain; one with a password is
+    /// `name:{PLAIN}password`.
     #[must_use]
     pub fn start(address: SocketAddr, names: &[&str]) -> Option<Self> {
+        Dovecot::start_with(address, names, "")
+    }
+
+    /// The same, with further `settings`.
+    #[must_use]
+    pub fn start_with(address: SocketAddr, names: &[&str], settings: &str) -> Option<Self> {
         let tree = Tree::require("dovecot")?;
         let folder = crate::folder();
         let dir = folder.path().display().to_string();
         open_folder(&folder.path().join("mail"));
         let users: String = names
             .iter()
-            .map(|name| format!("{name}:::::::\n"))
+            .map(|name| name.split_once(':').unwrap_or((name, "")))
+            .map(|(name, password)| format!("{name}:{password}::::::\n"))
             .collect();
         write(&folder.path().join("users"), &users);
         write(
@@ -38,7 +46,8 @@ impl Dovecot {
                  \x20override_fields = uid=65534 gid=65534 home={dir}/mail/%n\n}}\n\
                  service lmtp {{\n inet_listener lmtp {{\n  address = {ip}\n  port = {port}\n }}\n\
                  \x20unix_listener {dir}/lmtp {{\n  mode = 0666\n }}\n}}\n\
-                 protocol lmtp {{\n postmaster_address = postmaster@dovecot.example\n}}\n",
+                 protocol lmtp {{\n postmaster_address = postmaster@dovecot.example\n}}\n\
+                 {settings}\n",
                 ip = address.ip(),
                 port = address.port(),
             ),
