@@ -17,7 +17,7 @@ use posthaste_smtp::client::{
     self, Closed, Lost, Options, RecipientOptions, RecipientOutcome, Transaction,
 };
 use posthaste_smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, Ret};
-use posthaste_smtp::extension::BodyType;
+use posthaste_smtp::extension::{BodyType, ByMode, DeliverBy, Priority};
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{self, Accepted};
 
@@ -147,8 +147,10 @@ impl Pair {
         let tls = tls[[0, 0, 1, 1, 1, 2][tls_dice.below(6)]];
         let mechanisms: &[&str] = [&[][..], &["PLAIN"], &["LOGIN", "PLAIN"]][tls_dice.below(3)];
         let mechanisms: Vec<Box<str>> = mechanisms.iter().map(|name| Box::from(*name)).collect();
+        let mut wishes = Seeded(seed.rotate_left(31));
+        offer(&mut settings.extensions, &mut wishes);
         let to_send: VecDeque<Sent> = (0..random.below(5))
-            .map(|n| sent(n, &mut random, &mut dice))
+            .map(|n| wished(sent(n, &mut random, &mut dice), &mut wishes))
             .collect();
         Pair {
             client: client::Session::new(client::Settings {
@@ -438,6 +440,9 @@ impl Pair {
                     options: Options {
                         ret: mail.ret,
                         envelope_id: mail.envelope_id,
+                        require_tls: mail.require_tls,
+                        deliver_by: mail.deliver_by,
+                        priority: mail.priority,
                         ..Options::default()
                     },
                     ..Got::default()
@@ -465,18 +470,27 @@ impl Pair {
             Event::StartTls => Reply::start_tls(),
             Event::Auth(server::Auth::Cancelled) => return,
             Event::Auth(step) => {
-                if let server::Auth::Begin { .. } = step {
-                    self.challenges = self.random.below(3);
-                }
-                if self.challenges > 0 {
-                    self.challenges -= 1;
-                    return self.server.challenge(&[b'c'; 7][..self.challenges]);
+                if self.challenges(&step) {
+                    return;
                 }
                 Reply::new(235, (2, 7, 0), "welcome")
             }
             Event::Xclient(_) => Reply::local_error(),
         };
         self.server.answer(refusal.unwrap_or(accepted));
+    }
+
+    /// Asks for more in an exchange of AUTH, up to twice.
+    fn challenges(&mut self, step: &server::Auth) -> bool {
+        if let server::Auth::Begin { .. } = step {
+            self.challenges = self.random.below(3);
+        }
+        let more = self.challenges > 0;
+        if more {
+            self.challenges -= 1;
+            self.server.challenge(&[b'c'; 7][..self.challenges]);
+        }
+        more
     }
 
     fn end_of_data(&mut self, refusal: Option<Reply>) {
@@ -519,7 +533,9 @@ impl Pair {
             for got in got {
                 self.check_options(sent, got);
                 assert!(!sent.flawed, "what may not be sent was accepted");
-                let whole = sent.body.is_empty() || sent.body.ends_with(b"\r\n");
+                let whole = sent.body.is_empty()
+                    || sent.body.ends_with(b"\r\n")
+                    || sent.transaction.body == BodyType::BinaryMime;
                 let end: &[u8] = if whole { b"" } else { b"\r\n" };
                 let body = [sent.body.as_slice(), end].concat();
                 assert!(
@@ -536,8 +552,15 @@ impl Pair {
         );
     }
 
-    /// With DSN all options arrive as they were given, without it none.
+    /// With DSN all its options arrive as they were given, without it none. What goes only to those
+    /// that offer it arrives as it was given, or not at all where it may be left out.
     fn check_options(&self, sent: &Sent, got: &Got) {
+        let (asked, told) = (&sent.options, &got.options);
+        assert_eq!(told.require_tls, asked.require_tls);
+        assert!(!told.require_tls || self.server.is_tls());
+        assert!(told.priority.is_none() || told.priority == asked.priority);
+        let returned = asked.deliver_by.is_some_and(|by| by.mode == ByMode::Return);
+        assert!(told.deliver_by == asked.deliver_by || told.deliver_by.is_none() && !returned);
         if !self.dsn {
             assert!(got.options.ret.is_none() && got.options.envelope_id.is_none());
             let none = RecipientOptions::default();
@@ -664,6 +687,36 @@ fn sent(n: usize, random: &mut Seeded, dice: &mut Seeded) -> Sent {
     }
 }
 
+/// What only some servers take, and what takes only some of them.
+fn offer(offered: &mut server::Offered, dice: &mut Seeded) {
+    offered.binary_mime = dice.chance(50);
+    offered.require_tls = dice.chance(50);
+    offered.deliver_by = [None, Some(0), Some(200)][dice.below(3)];
+    offered.priority = dice.chance(50);
+    offered.limits = dice.chance(50);
+}
+
+/// A message with wishes that only some servers take, now and then: their dice came later.
+fn wished(mut sent: Sent, dice: &mut Seeded) -> Sent {
+    if dice.chance(15) && sent.options.chunk.is_some() {
+        let at = dice.below(sent.body.len() + 1);
+        sent.body.splice(at..at, *b"\0\n.\r\n.\r");
+        sent.options.chunk = Some(sent.body.len() as u64);
+        sent.transaction.size = None;
+        sent.transaction.body = BodyType::BinaryMime;
+        sent.flawed = false;
+    }
+    sent.options.require_tls = dice.chance(10);
+    sent.options.deliver_by = [
+        None,
+        None,
+        DeliverBy::parse("120;R"),
+        DeliverBy::parse("-5;NT"),
+    ][dice.below(4)];
+    sent.options.priority = Priority::new(3).filter(|_| dice.chance(30));
+    sent
+}
+
 /// What a sender may ask for with DSN: some of it, for some of `most` recipients.
 fn options(n: usize, most: usize, dice: &mut Seeded) -> Options {
     let original = |k: usize| OriginalRecipient::parse(&format!("rfc822;o+2B{k}@x"), Utf8::Refused);
@@ -705,6 +758,7 @@ fn random_dialogues_end_with_both_sides_agreeing() {
     }
     let (mut accepted, mut lost, mut refused) = (0, 0, 0);
     let (mut in_tls, mut authenticated) = (0, 0);
+    let (mut binary, mut timed, mut protected) = (0, 0, 0);
     let seeds = number("POSTHASTE_SEEDS").unwrap_or(SEEDS);
     for seed in 0..seeds {
         let replay = Replay(seed);
@@ -713,6 +767,11 @@ fn random_dialogues_end_with_both_sides_agreeing() {
         pair.check();
         in_tls += u64::from(pair.server.is_tls());
         authenticated += u64::from(pair.client.is_authenticated());
+        for got in &pair.got {
+            binary += u64::from(got.body.contains(&0));
+            timed += u64::from(got.options.deliver_by.is_some());
+            protected += u64::from(got.options.require_tls);
+        }
         for outcome in pair.finished.iter().flat_map(|(_, outcomes)| outcomes) {
             match outcome {
                 RecipientOutcome::Accepted(_) => accepted += 1,
@@ -722,11 +781,15 @@ fn random_dialogues_end_with_both_sides_agreeing() {
         }
         std::mem::forget(replay);
     }
+    eprintln!("{seeds} dialogues: {accepted} recipients accepted, {refused} refused, {lost} lost");
+    eprintln!("{in_tls} of them in TLS, {authenticated} authenticated");
+    eprintln!(
+        "{binary} messages without lines, {timed} to be there in time, {protected} in TLS only"
+    );
     // The dice fall on all sides, or the test would prove little.
     assert!(accepted > seeds && lost > seeds / 20 && refused > seeds / 2);
     assert!(in_tls > seeds / 5 && authenticated > seeds / 20);
-    eprintln!("{seeds} dialogues: {accepted} recipients accepted, {refused} refused, {lost} lost");
-    eprintln!("{in_tls} of them in TLS, {authenticated} authenticated");
+    assert!(binary > seeds / 200 && timed > seeds / 100 && protected > seeds / 200);
 }
 
 /// Says how to replay a seed when its dialogue fails.
