@@ -1,7 +1,7 @@
 //! The program under test, as a process: started with a configuration, asked through its commands,
 //! heard through its log records.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -206,6 +206,30 @@ impl Server {
         )
     }
 
+    /// The same, with something on its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn command_with(&self, input: &str, words: &[&str]) -> Told {
+        let mut child = Command::new(program())
+            .args(words)
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a program that starts");
+        // A command that does not read is judged by what it says.
+        let _ = child
+            .stdin
+            .take()
+            .expect("its input")
+            .write_all(input.as_bytes());
+        Told::from(child.wait_with_output().expect("its output"))
+    }
+
     /// Number of messages in the queue.
     ///
     /// # Panics
@@ -300,18 +324,20 @@ impl Drop for Server {
 /// # Panics
 /// When it cannot be run.
 pub fn told(command: &mut Command) -> Told {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
+    let output = command
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-    Told {
-        out: text(&stdout),
-        err: text(&stderr),
-        status,
+    Told::from(output)
+}
+
+impl From<Output> for Told {
+    fn from(output: Output) -> Self {
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        Told {
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+            status: output.status,
+        }
     }
 }

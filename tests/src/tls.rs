@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 use rustls::client::ClientConnection;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -54,6 +56,23 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        valid(&mut params, 1, 80);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        put(&folder.join(format!("{name}.key")), &key.serialize_pem());
+        put(&folder.join(format!("{name}.pem")), &certificate.pem());
+    }
+
+    /// Writes `name.pem` and `name.key` with a certificate for a client who has this mail address.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn certify_client(&self, folder: &Path, name: &str, address: &str) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        let address = address.try_into().expect("an address");
+        params.subject_alt_names = vec![SanType::Rfc822Name(address)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
         valid(&mut params, 1, 80);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         put(&folder.join(format!("{name}.key")), &key.serialize_pem());

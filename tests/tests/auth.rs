@@ -16,13 +16,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::process::{Command, Stdio};
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use posthaste_tests::client::Dialogue;
 use posthaste_tests::peer::client;
-use posthaste_tests::server::{Server, Told, program, told};
+use posthaste_tests::server::{Server, Told, told};
 use posthaste_tests::{SOON, mailbox, root, until};
 
 /// Submission with STARTTLS, with TLS, and in clear on loopback; other servers' mail.
@@ -79,24 +79,7 @@ fn server() -> Server {
 
 /// Runs a command of the program with something on its standard input.
 fn with_input(server: &Server, words: &[&str], input: &str) -> Told {
-    let mut child = Command::new(program())
-        .args(words)
-        .arg("--config")
-        .arg(server.config())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that does not read is judged by what it says.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-    Told {
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-        status: output.status,
-    }
+    server.command_with(input, words)
 }
 
 fn port(server: &Server, listener: usize) -> String {

@@ -33,7 +33,7 @@ fn nothing_above_low(name: &str, listener: &str, words: &str) {
     let Some(tree) = Tree::require("testssl") else {
         return;
     };
-    let base = setup::BASE.replace("tls = \"none\"\n", listener);
+    let base = setup::BASE.replace("service = \"mx\"\ntls = \"none\"\n", listener);
     let mut server = Server::with(&format!("{base}\n{CERTIFICATE}"));
     let authority = Authority::new();
     authority.certify(server.dir(), "a", &["mx.local.example"]);
@@ -97,11 +97,21 @@ fn is_fine(finding: &Value) -> bool {
 }
 
 #[test]
-fn testssl_finds_nothing_above_low_on_starttls() {
-    nothing_above_low("starttls", "tls = \"starttls\"\n", "--starttls smtp");
+fn testssl_finds_nothing_above_low_on_starttls_for_servers() {
+    nothing_above_low("mx", "service = \"mx\"\n", "--starttls smtp");
+}
+
+#[test]
+fn testssl_finds_nothing_above_low_on_starttls_for_submission() {
+    nothing_above_low(
+        "submission",
+        "service = \"submission\"\n",
+        "--starttls smtp",
+    );
 }
 
 #[test]
 fn testssl_finds_nothing_above_low_on_implicit_tls() {
-    nothing_above_low("implicit", "tls = \"implicit\"\n", "");
+    let listener = "service = \"submission\"\ntls = \"implicit\"\n";
+    nothing_above_low("implicit", listener, "");
 }

@@ -440,6 +440,76 @@ fn msmtp_sends_over_starttls_and_knows_the_certificate_by_its_print() {
     a_client_sends("msmtp", false, &format!("{print}{script}"));
 }
 
+/// Shows a certificate, says what AUTH is offered, and logs in with EXTERNAL where it is.
+const EXTERNAL: &str = "
+import smtplib, ssl, sys
+port, root, own, name = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+context = ssl.create_default_context(cafile=root)
+context.check_hostname = False
+context.load_cert_chain(own + '.pem', own + '.key')
+with smtplib.SMTP_SSL('127.0.0.1', port, context=context) as client:
+    client.ehlo()
+    offered = client.esmtp_features.get('auth', '').split()
+    print('offered', offered)
+    if 'EXTERNAL' in offered:
+        try:
+            print(client.auth('EXTERNAL', lambda challenge=None: name))
+            client.sendmail(name, ['alice@local.example'], 'Subject: x\\r\\n\\r\\nhello\\r\\n')
+        except smtplib.SMTPAuthenticationError as refused:
+            print(refused.smtp_code)
+";
+
+#[test]
+fn a_client_logs_in_with_a_certificate_of_the_authority_that_is_named() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let authority = Authority::new();
+    let both = "service = \"submission\"\ntls = \"implicit\"\n\n\
+                [[listener]]\naddress = \"127.0.0.1:0\"\nservice = \"mx\"\ntls = \"implicit\"\n";
+    let base = setup::BASE.replace("service = \"mx\"\ntls = \"none\"\n", both);
+    let mut server = Server::with(&format!(
+        "{base}\n[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\nclient_ca = \"root.pem\"\n\
+         [accounts]\nmechanisms = [\"EXTERNAL\", \"PLAIN\"]\n"
+    ));
+    let dir = server.dir().to_path_buf();
+    authority.certify(&dir, "a", &["mx.local.example"]);
+    std::fs::write(dir.join("root.pem"), authority.pem()).unwrap();
+    let user = ["user", "add", "carol@local.example"];
+    let added = server.command_with("pencil\n", &user);
+    assert!(added.status.success(), "{}", added.err);
+    authority.certify_client(&dir, "carol", "carol@local.example");
+    authority.certify_client(&dir, "dave", "dave@local.example");
+    Authority::new().certify_client(&dir, "forged", "carol@local.example");
+    server.run();
+    let ask = |listener: usize, own: &str, name: &str| {
+        let port = server.addresses[listener].port().to_string();
+        let (root, own) = (dir.join("root.pem"), dir.join(own));
+        let words = [&port, root.to_str().unwrap(), own.to_str().unwrap(), name];
+        let script = format!("exec python3 -c \"{EXTERNAL}\" \"$1\" \"$2\" \"$3\" \"$4\"");
+        let told = told(&mut client::command("python3", &script, &words));
+        assert!(told.status.success(), "{}", told.err);
+        told.out
+    };
+    let carol = "carol@local.example";
+    let said = ask(0, "carol", carol);
+    assert!(said.contains("EXTERNAL") && said.contains("235"), "{said}");
+    assert!(the_letter(&server).contains(" with ESMTPSA id "));
+    // Carol's certificate is nobody else's, one without an account is good for nothing, one of
+    // another authority proves nothing, and other servers' mail has no AUTH.
+    assert!(ask(0, "carol", "alice@local.example").contains("535"));
+    for (listener, own) in [(0, "dave"), (0, "forged"), (1, "carol")] {
+        let said = ask(listener, own, carol);
+        assert!(
+            said.contains("offered") && !said.contains("EXTERNAL"),
+            "{own}: {said}"
+        );
+    }
+    server.record("a certificate that proves nothing", |r| {
+        r["tls"]["peer"] == "the certificate's issuer is not trusted"
+    });
+}
+
 /// OpenSSL's own view of both listeners.
 #[test]
 fn openssl_verifies_chain_and_name_in_both_versions_and_no_older_one() {

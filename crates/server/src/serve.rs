@@ -16,9 +16,11 @@ use posthaste_smtp::server;
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
+use rustls::RootCertStore;
 
 use crate::authenticate::accounts::store::Store;
 use crate::authenticate::failures::file;
+use crate::authenticate::mechanism::Mechanism;
 use crate::authenticate::{Authenticator, Guard};
 use crate::config::{CertificateFiles, Config, Listener, ListenerTls};
 use crate::control::Control;
@@ -57,6 +59,7 @@ pub struct Sockets {
     bound: Vec<Bound>,
     certificates: Arc<Certificates>,
     credentials: Credentials,
+    client_roots: Option<Arc<RootCertStore>>,
 }
 
 /// A running server.
@@ -79,8 +82,32 @@ struct Parts {
     helpers: Vec<Arc<Helpers>>,
     acceptor: Acceptor,
     credentials: Credentials,
+    /// One that asks clients for a certificate.
+    asking: Option<Acceptor>,
     guard: Arc<Guard>,
     accounts: Arc<Store>,
+}
+
+impl Parts {
+    fn new(
+        world: &World,
+        log: &Arc<Log>,
+        config: &Config,
+        (sockets, helpers): (&Sockets, Vec<Arc<Helpers>>),
+    ) -> Result<Self, Fault> {
+        let certificates = &sockets.certificates;
+        if config.certificates.is_empty() {
+            certificates.exchange(&certificate_files(world, config)?, &*world.disk)?;
+        }
+        Ok(Parts {
+            helpers,
+            acceptor: Acceptor::new(certificates.clone(), None, world.clock.clone())?,
+            asking: asking(world, certificates, sockets.client_roots.clone())?,
+            credentials: sockets.credentials.clone(),
+            guard: Arc::new(Guard::open(world, &config.data_dir)?),
+            accounts: store(world, log, config),
+        })
+    }
 }
 
 /// Binds the listeners of a configuration, and reads the certificates and passwords that it names.
@@ -101,7 +128,28 @@ pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
         bound,
         certificates,
         credentials,
+        client_roots: client_roots(world, config)?,
     })
+}
+
+/// The authorities whose certificates let clients log in.
+fn client_roots(world: &World, config: &Config) -> Result<Option<Arc<RootCertStore>>, Fault> {
+    let external = config.accounts.mechanisms.contains(&Mechanism::External);
+    let Some(named) = config.client_ca.as_ref().filter(|_| external) else {
+        return Ok(None);
+    };
+    roots::with_file(RootCertStore::empty(), &named.path, &*world.disk).map(Some)
+}
+
+/// The acceptor that asks clients for a certificate, where they may log in with one.
+fn asking(
+    world: &World,
+    certificates: &Arc<Certificates>,
+    roots: Option<Arc<RootCertStore>>,
+) -> Result<Option<Acceptor>, Fault> {
+    let (certificates, clock) = (certificates.clone(), world.clock.clone());
+    let ask = |roots| Acceptor::new(certificates, Some(roots), clock);
+    roots.map(ask).transpose()
 }
 
 fn uses_tls(config: &Config) -> bool {
@@ -167,17 +215,7 @@ impl Node {
         (sockets, helpers): (Sockets, Vec<Arc<Helpers>>),
     ) -> Result<Node, Fault> {
         let shutdown = Shutdown::default();
-        let certificates = sockets.certificates;
-        if config.certificates.is_empty() {
-            certificates.exchange(&certificate_files(world, config)?, &*world.disk)?;
-        }
-        let parts = Parts {
-            helpers,
-            acceptor: Acceptor::new(certificates.clone(), None, world.clock.clone())?,
-            credentials: sockets.credentials,
-            guard: Arc::new(Guard::open(world, &config.data_dir)?),
-            accounts: store(world, log, config),
-        };
+        let parts = Parts::new(world, log, config, (&sockets, helpers))?;
         let wiring = Wiring::new(world, log, config, &parts);
         let names = Arc::new(Names(RwLock::new(wiring.directory.clone())));
         let queue = wiring.open_queue(&names)?;
@@ -223,7 +261,7 @@ impl Node {
             open,
             config: config.clone(),
             parts,
-            certificates,
+            certificates: sockets.certificates,
         };
         node.watch_certificates();
         node.keep_failures();
@@ -279,10 +317,13 @@ impl Node {
     pub fn reload(&mut self, config: &Config) -> Result<(), Fault> {
         let disk = &*self.world.disk;
         let (credentials, faults) = Credentials::read(config, disk, &self.parts.credentials)?;
+        let roots = client_roots(&self.world, config)?;
+        let asking = asking(&self.world, &self.certificates, roots)?;
         self.exchange_certificates(config)?;
         self.listen(wanted(config))?;
         faults.iter().for_each(|f| self.log.fault_of(f));
         self.parts.credentials = credentials;
+        self.parts.asking = asking;
         if *self.parts.accounts.path() != config.accounts.file {
             self.parts.accounts = store(&self.world, &self.log, config);
         }
@@ -501,6 +542,7 @@ impl<'a> Wiring<'a> {
             log: self.log.clone(),
             settings: Arc::new(settings),
             acceptor: self.parts.acceptor.clone(),
+            asking: self.parts.asking.clone(),
             authenticator: Authenticator::new(
                 self.world.clone(),
                 self.parts.guard.clone(),

@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::sys::stat::{FileStat, Mode, stat};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use posthaste_world::{Disk, Timestamp};
+use rustls::RootCertStore;
 
 use super::{CertificateFiles, Config, DEFAULT_USER, Finding, ListenerTls, NamedFile};
 use crate::deliver::outbound;
@@ -15,6 +16,7 @@ use crate::tls::certificates::{DAYS_WARNED, days_left};
 use crate::tls::date;
 use crate::tls::names::About;
 use crate::tls::pair::{Pair, Unusable};
+use crate::tls::roots;
 
 /// What is to be said of the certificates of `config`, and of the passwords of its routes.
 pub(super) fn examine(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
@@ -67,10 +69,11 @@ fn served(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
     if config.listeners.iter().all(|l| l.tls == ListenerTls::None) {
         return Vec::new();
     }
+    let mut findings = Vec::from_iter(authorities(config, disk));
     let Some(default) = config.certificates.first() else {
-        return vec![own()];
+        findings.push(own());
+        return findings;
     };
-    let mut findings = Vec::new();
     for files in &config.certificates {
         match Pair::read(files, disk) {
             Err(unusable) => findings.push(unusable_file(files, unusable)),
@@ -88,6 +91,14 @@ fn served(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
         findings.extend(renewal(files, config));
     }
     findings
+}
+
+/// What is wrong with the authorities of clients.
+fn authorities(config: &Config, disk: &dyn Disk) -> Option<Finding> {
+    let named = config.client_ca.as_ref()?;
+    let fault = roots::with_file(RootCertStore::empty(), &named.path, disk).err()?;
+    let cause = format!("{}: {}", named.path.display(), fault.cause);
+    Some(Finding::error(named.place.clone(), cause, fault.fix))
 }
 
 /// What it means that the configuration names no certificate.

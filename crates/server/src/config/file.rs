@@ -141,6 +141,10 @@ section! {
         certificate: String = Absent("a self-signed one is made in the folder `tls` of `data_dir`");
         /// File in PEM with its key, without a password. Nobody else should be able to read it.
         key: String = Absent("must be there when `certificate` is");
+        /// File in PEM with the authorities whose certificates let clients log in with `EXTERNAL`:
+        /// listeners for submission then ask for one. It should be an authority of yours alone:
+        /// whoever it certifies a mail address for is that account. Read at start and at SIGHUP.
+        client_ca: String = Absent("clients are not asked for a certificate");
         /// Further certificates, for peers that ask for one of their names.
         sni: Tables<Sni> = Is("[]");
     }

@@ -63,6 +63,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Certificates that are served, the default first; none: the server makes itself one.
     pub certificates: Vec<CertificateFiles>,
+    /// The authorities whose certificates let clients log in.
+    pub client_ca: Option<NamedFile>,
     /// Who may authenticate.
     pub accounts: Accounts,
     /// DNS servers; none means the system's.

@@ -65,6 +65,8 @@ pub struct Reception {
     pub settings: Arc<server::Settings>,
     /// Our end of a TLS handshake.
     pub acceptor: Acceptor,
+    /// The same for submission, when clients may log in with a certificate: it asks for one.
+    pub asking: Option<Acceptor>,
     /// Who clients are.
     pub authenticator: Authenticator,
     /// Who may do what.
@@ -94,6 +96,14 @@ impl Reception {
         self.world.clock.elapsed()
     }
 
+    /// Our end of a handshake with a client of this service.
+    fn acceptor(&self, service: Service) -> &Acceptor {
+        let asking = self.asking.as_ref();
+        asking
+            .filter(|_| service == Service::Submission)
+            .unwrap_or(&self.acceptor)
+    }
+
     /// A session as the listener wants it.
     fn session(&self, listener: &Listener) -> Session {
         let mut settings = server::Settings::clone(&self.settings);
@@ -118,7 +128,8 @@ pub async fn serve(arrival: Arrival, seat: Seat, stages: &Reception) {
         Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
     let mut session = stages.session(&arrival.listener);
     if arrival.listener.tls == ListenerTls::Implicit {
-        visit.secured(connection.secure(&mut session, &stages.acceptor).await);
+        let acceptor = stages.acceptor(visit.service);
+        visit.secured(connection.secure(&mut session, acceptor).await);
     }
     let end = converse(&mut connection, &mut session, stages, &mut visit).await;
     visit.ended(&end, stages);
@@ -145,7 +156,8 @@ async fn converse(
                 }
             }
         } else if session.wants_handshake() {
-            visit.secured(connection.secure(session, &stages.acceptor).await);
+            let acceptor = stages.acceptor(visit.service);
+            visit.secured(connection.secure(session, acceptor).await);
         }
         let event = session.next();
         if event.is_some() {

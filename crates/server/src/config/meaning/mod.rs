@@ -72,6 +72,7 @@ pub(super) fn mean(
     if let Some(config) = &config {
         meaning.absent(config);
         meaning.unserved(file, config);
+        meaning.half_external(file, config);
         meaning.beaten(file, config);
     }
     (config, meaning.reader.findings)
@@ -86,6 +87,7 @@ impl Meaning<'_> {
         let listeners = self.listeners(file);
         self.ours = listeners.iter().flat_map(|l| l.addresses.clone()).collect();
         let certificates = self.certificates(file);
+        let client_ca = self.client_ca(file);
         let accounts = file.accounts.as_ref().and_then(|a| self.accounts(&a.value));
         let dns_servers = self.dns_servers(file);
         let limits = self.limits(file);
@@ -101,6 +103,7 @@ impl Meaning<'_> {
             user: file.user.as_ref().map(|u| u.value.clone()),
             listeners,
             certificates,
+            client_ca,
             accounts: accounts?,
             dns_servers,
             limits: limits?,

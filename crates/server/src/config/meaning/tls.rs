@@ -4,9 +4,10 @@
 //! run by users who cannot read them.
 
 use super::Meaning;
+use crate::authenticate::mechanism::Mechanism;
 use crate::config::file::File;
 use crate::config::value::Setting;
-use crate::config::{CertificateFiles, NamedFile};
+use crate::config::{CertificateFiles, Config, NamedFile};
 
 impl Meaning<'_> {
     /// The certificates, the default first.
@@ -49,6 +50,38 @@ impl Meaning<'_> {
             .collect()
     }
 
+    /// The file of the authorities of clients.
+    pub(super) fn client_ca(&self, file: &File) -> Option<NamedFile> {
+        let tls = file.tls.as_ref()?;
+        let written = tls.value.client_ca.as_ref()?;
+        Some(self.named_file(written))
+    }
+
+    /// Warns when one half of logging in by certificate is there without the other. Asked only of a
+    /// file without errors.
+    pub(super) fn half_external(&mut self, file: &File, config: &Config) {
+        let listed = config.accounts.mechanisms.contains(&Mechanism::External);
+        let written = file.tls.as_ref().and_then(|t| t.value.client_ca.as_ref());
+        match (written, &file.accounts) {
+            (Some(written), _) if !listed => self.reader.warn(
+                &written.span,
+                "clients are not asked for a certificate: `EXTERNAL` is not among the mechanisms",
+                "add \"EXTERNAL\" to `mechanisms` of [accounts], or remove `client_ca`",
+            ),
+            (None, Some(accounts)) if listed => self.reader.warn(
+                accounts
+                    .value
+                    .mechanisms
+                    .as_ref()
+                    .map_or(&accounts.span, |m| &m.span),
+                "nobody can use EXTERNAL: no authority for clients' certificates is named",
+                "add `client_ca` to [tls], or remove \"EXTERNAL\"",
+            ),
+            _ => {}
+        }
+    }
+
+    /// A certificate and its key.
     pub(super) fn pair(
         &self,
         certificate: &Setting<String>,
