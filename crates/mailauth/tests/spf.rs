@@ -300,6 +300,18 @@ async fn an_explanation_is_had_from_one_place_in_one_piece() {
 }
 
 #[tokio::test]
+async fn an_explanation_keeps_the_case_of_the_sender() {
+    let lines = "example.com TXT v=spf1 -all exp=e.example.com\n\
+                 e.example.com TXT %{s} %{o} %{d} %{h}";
+    let got = check(&zone(lines), "Mail.Example", "Al.B@Example.COM").await;
+    let want = "Al.B@Example.COM Example.COM Example.COM Mail.Example";
+    assert_eq!(
+        (got.explanation.as_deref(), got.domain.as_str()),
+        (Some(want), "example.com")
+    );
+}
+
+#[tokio::test]
 async fn an_explanation_is_one_short_line_whatever_the_peer_says() {
     let lines = format!(
         "example.com TXT v=spf1 -all exp=e.example.com\ne.example.com TXT %{{l}} {}",

@@ -501,11 +501,16 @@ struct Letters<'a> {
 
 impl Values for Letters<'_> {
     fn value(&self, letter: char) -> Option<String> {
-        let name = || self.sender.name.as_deref().unwrap_or(&self.sender.domain);
+        // Of the sender's own domain the case is kept, for people who read an explanation.
+        let own = match self.sender.domain.is_ascii() {
+            true => &self.sender.domain,
+            false => self.sender.name.as_ref()?,
+        };
         let value = match letter {
-            's' => format!("{}@{}", self.sender.local_part, name()),
+            's' => format!("{}@{own}", self.sender.local_part),
             'l' => self.sender.local_part.clone(),
-            'o' => name().to_owned(),
+            'o' => own.clone(),
+            'd' if self.domain.eq_ignore_ascii_case(own) => own.clone(),
             'd' => self.domain.clone(),
             'i' => dotted(self.ip),
             'p' => self.validated.clone(),

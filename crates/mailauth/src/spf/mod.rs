@@ -103,7 +103,7 @@ pub async fn check_mail_from(dns: &dyn Dns, client: &Client<'_>, reverse_path: &
 /// `<sender>` of check_host() (RFC 7208 §4.1).
 struct Sender {
     local_part: String,
-    /// As given.
+    /// As given, without a final dot.
     domain: String,
     /// What can be asked for.
     name: Option<String>,
@@ -113,7 +113,7 @@ impl Sender {
     fn new(local_part: &str, domain: &str) -> Sender {
         Sender {
             local_part: local_part.to_owned(),
-            domain: domain.to_owned(),
+            domain: domain.strip_suffix('.').unwrap_or(domain).to_owned(),
             name: name::ascii(domain).filter(|name| name.contains('.')),
         }
     }
