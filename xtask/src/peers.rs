@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 8] = [
+const PEERS: [Peer; 9] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -79,6 +79,17 @@ const PEERS: [Peer; 8] = [
         name: "dkim",
         packages: &["libcryptx-perl", "libmail-dkim-perl", "libopendkim11"],
         python: &["dkimpy==1.1.8", "dnspython==2.7.0", "PyNaCl==1.6.2"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "mailauth",
+        packages: &["libmail-srs-perl"],
+        python: &[
+            "dnspython==2.9.2",
+            "lxml==6.1.3",
+            "parsedmarc==11.1.0",
+            "pyspf==2.0.14",
+        ],
         ..Peer::NONE
     },
 ];

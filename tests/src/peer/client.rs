@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::Tree;
+use crate::{root, skip};
 
 /// Whether a client can be run; says `SKIP` when not.
 #[must_use]
@@ -24,6 +25,23 @@ pub fn command(name: &str, script: &str, words: &[&str]) -> Command {
     Tree::require("clients")
         .expect("the clients")
         .command(script, words)
+}
+
+/// Python with the libraries of a peer, which runs `script` with `words` as its arguments; says
+/// `SKIP` when there is no Python or the libraries have not been fetched.
+#[must_use]
+pub fn python(peer: &str, script: &str, words: &[&str]) -> Option<Command> {
+    let tree = root().join("target/peers").join(peer);
+    if !on_the_machine("python3") || !tree.join("packages").exists() {
+        skip(&format!(
+            "{peer}: not fetched; `cargo xtask peers` says why"
+        ));
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).args(words);
+    command.env("PYTHONPATH", tree.join("python"));
+    Some(command)
 }
 
 fn on_the_machine(name: &str) -> bool {
