@@ -12,5 +12,6 @@ pub mod grammar;
 pub mod message;
 pub mod pair;
 pub mod proxy;
+pub mod senders;
 pub mod server;
 pub mod spool;
