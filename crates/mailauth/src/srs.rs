@@ -189,20 +189,22 @@ impl Tag {
     }
 }
 
-/// `hash=day=domain=local`.
+/// `hash=day=domain=local`; the last may be empty, as a quoted one may.
 fn split0(rest: &str) -> Option<(&str, &str, &str, &str)> {
     let mut parts = rest.splitn(4, '=');
     let (hash, day) = (parts.next()?, parts.next()?);
     let (host, local) = (parts.next()?, parts.next()?);
-    let filled = [hash, day, host, local].iter().all(|part| !part.is_empty());
+    let filled = [hash, day, host].iter().all(|part| !part.is_empty());
     filled.then_some((hash, day, host, local))
 }
 
-/// `hash=first=` and the rest, which begins with the separator of the first rewriter.
+/// `hash=first=` and the rest, which begins with the separator of the first rewriter. Without a
+/// name to send back to it is no such address.
 fn split1(rest: &str) -> Option<(&str, &str, &str)> {
     let mut parts = rest.splitn(3, '=');
     let (hash, first, rest) = (parts.next()?, parts.next()?, parts.next()?);
-    let filled = !hash.is_empty() && !first.is_empty() && rest.starts_with(['=', '-', '+']);
+    let named = Domain::parse(first, Utf8::Allowed).is_ok();
+    let filled = !hash.is_empty() && named && rest.starts_with(['=', '-', '+']);
     filled.then_some((hash, first, rest))
 }
 
@@ -358,8 +360,15 @@ mod tests {
             );
         }
         // What only looks like one is rewritten as any other.
-        let odd = srs.forward(&mailbox("SRS0=x@b.example"), NOW_S).unwrap();
-        assert_eq!(srs.reverse(&odd, NOW_S), Ok(mailbox("SRS0=x@b.example")));
+        for text in [
+            "SRS0=x@b.example",
+            "SRS1=x=.odd==h=d=o=l@b.example",
+            "\"\"@b.example",
+            "\"a b\"@b.example",
+        ] {
+            let odd = srs.forward(&mailbox(text), NOW_S).unwrap();
+            assert_eq!(srs.reverse(&odd, NOW_S), Ok(mailbox(text)));
+        }
     }
 
     #[test]
