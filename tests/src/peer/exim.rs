@@ -17,6 +17,21 @@ impl Exim {
     /// Starts it at `address`. `settings` are further lines of its main section.
     #[must_use]
     pub fn start(address: SocketAddr, settings: &str) -> Option<Self> {
+        Exim::routed(address, settings, "driver = accept\n  transport = in")
+    }
+
+    /// Starts it at `address`; it hands all mail on to `next`.
+    #[must_use]
+    pub fn relaying(address: SocketAddr, next: SocketAddr) -> Option<Self> {
+        let (ip, port) = (next.ip(), next.port());
+        let router = format!(
+            "driver = manualroute\n  transport = out\n  route_list = * {ip}::{port} byname\n  \
+             self = send\n  host_find_failed = defer"
+        );
+        Exim::routed(address, "", &router)
+    }
+
+    fn routed(address: SocketAddr, settings: &str, router: &str) -> Option<Self> {
         let tree = Tree::require("exim")?;
         let folder = crate::folder();
         let dir = folder.path().display().to_string();
@@ -31,8 +46,9 @@ impl Exim {
                  local_interfaces = {ip}\ndaemon_smtp_ports = {port}\n\
                  acl_smtp_rcpt = accept\nacl_smtp_data = accept\nhost_lookup =\n\
                  rfc1413_query_timeout = 0s\nmessage_size_limit = 100M\n{settings}\n\
-                 begin routers\nall:\n  driver = accept\n  transport = in\n\
-                 begin transports\nin:\n  driver = appendfile\n  maildir_format\n\
+                 begin routers\nall:\n  {router}\n\
+                 begin transports\nout:\n  driver = smtp\n  allow_localhost\n\
+                 \x20 hosts_try_fastopen =\nin:\n  driver = appendfile\n  maildir_format\n\
                  \x20 directory = {dir}/mail/box\n  create_directory\n  user = nobody\n\
                  \x20 group = nogroup\n\
                  begin retry\n* * F,1h,1m\n",

@@ -17,6 +17,18 @@ impl OpenSmtpd {
     /// Starts it at `address`.
     #[must_use]
     pub fn start(address: SocketAddr) -> Option<Self> {
+        OpenSmtpd::acting(address, |dir| {
+            format!("maildir \"{dir}/mail/box\" userbase <users> virtual <virt>")
+        })
+    }
+
+    /// Starts it at `address`; it hands all mail on to `next`.
+    #[must_use]
+    pub fn relaying(address: SocketAddr, next: SocketAddr) -> Option<Self> {
+        OpenSmtpd::acting(address, |_| format!("relay host smtp+notls://{next}"))
+    }
+
+    fn acting(address: SocketAddr, action: impl Fn(&str) -> String) -> Option<Self> {
         let tree = Tree::require("opensmtpd")?;
         let folder = crate::folder();
         let dir = folder.path().display().to_string();
@@ -28,10 +40,11 @@ impl OpenSmtpd {
                  listen on {ip} port {port} hostname opensmtpd.example\n\
                  table virt {{ \"@\" = \"nobody\" }}\n\
                  table users {{ \"nobody\" = \"65534:65534:{dir}/mail\" }}\n\
-                 action \"in\" maildir \"{dir}/mail/box\" userbase <users> virtual <virt>\n\
+                 action \"in\" {action}\n\
                  match from any for any action \"in\"\n",
                 ip = address.ip(),
                 port = address.port(),
+                action = action(&dir),
             ),
         );
         // Its spool, its chroot and its control socket are compiled in.
