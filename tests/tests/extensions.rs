@@ -13,7 +13,7 @@ use std::path::Path;
 
 use posthaste_tests::client::{Answer, Dialogue};
 use posthaste_tests::messages::sample;
-use posthaste_tests::peer::client;
+use posthaste_tests::peer::{Postfix, client};
 use posthaste_tests::server::{Server, told};
 use posthaste_tests::{SOON, free_address, mailbox, setup, until};
 use serde_json::Value;
@@ -136,7 +136,15 @@ fn the_extensions_are_announced() {
     let mut dialogue = Dialogue::connect(server.address());
     dialogue.answer();
     let hello = dialogue.ask("EHLO client.example");
-    for keyword in ["DSN", "CHUNKING", "SMTPUTF8", "8BITMIME", "PIPELINING"] {
+    for keyword in [
+        "DSN",
+        "CHUNKING",
+        "BINARYMIME",
+        "SMTPUTF8",
+        "8BITMIME",
+        "PIPELINING",
+        "LIMITS RCPTMAX=1000",
+    ] {
         assert!(hello.lines.iter().any(|l| l == keyword), "{hello:?}");
     }
 }
@@ -338,4 +346,84 @@ fn lmtp_takes_mail_for_our_mailboxes_alone_and_answers_for_each() {
     }
     assert_eq!(dialogue.ask("QUIT").code, 221);
     assert!(dialogue.rest().is_empty());
+}
+
+/// A message with everything in it that no text has: bare CR, bare LF, NUL, no CRLF at its end, and
+/// what ends a message elsewhere.
+const BINARY: &[u8] =
+    b"Subject: binary\r\nFrom: <bob@local.example>\r\n\r\n\x00\x01\r.\n\n.\r\n.\r\nQUIT\r\n\xff";
+
+fn send_binary(server: &Server, to: &str, message: &[u8]) -> Answer {
+    let mut dialogue = Dialogue::open(server.address());
+    let begun = dialogue.ask("MAIL FROM:<bob@local.example> BODY=BINARYMIME");
+    assert_eq!(begun.code, 250, "{begun:?}");
+    assert_eq!(dialogue.ask(&format!("RCPT TO:<{to}>")).code, 250);
+    let (first, second) = message.split_at(message.len() / 2);
+    for (chunk, last) in [(first, ""), (second, " LAST")] {
+        dialogue.send(format!("BDAT {}{last}\r\n", chunk.len()).as_bytes());
+        dialogue.send(chunk);
+        let answer = dialogue.answer();
+        if !last.is_empty() {
+            assert_eq!(dialogue.ask("NOOP").code, 250);
+            return answer;
+        }
+        assert_eq!(answer.code, 250, "{answer:?}");
+    }
+    unreachable!()
+}
+
+#[test]
+fn binary_content_goes_octet_for_octet_through_two_servers_into_a_mailbox() {
+    let pair = Pair::start("", "");
+    let answer = send_binary(&pair.near, "x@remote.example", BINARY);
+    assert_eq!(answer.code, 250, "{answer:?}");
+    let found = mailbox::wait(&pair.far.dir().join("mail/x"), 1, SOON);
+    assert!(found[0].ends_with(BINARY), "{:?}", found[0].escape_ascii());
+    assert!(found[0].starts_with(b"Return-Path: <bob@local.example>\r\n"));
+}
+
+#[test]
+fn what_is_called_binary_and_is_a_text_goes_everywhere_as_text() {
+    let Some(postfix) = Postfix::start(free_address(), "") else {
+        return;
+    };
+    let route = format!(
+        "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{}\"\n",
+        postfix.address
+    );
+    let server = Server::start(&setup::with(&route));
+    let text = sample("text", b"all lines end\r\n.\r\n").octets;
+    assert_eq!(send_binary(&server, "x@remote.example", &text).code, 250);
+    let found = mailbox::wait(&postfix.maildir(), 1, SOON);
+    assert_eq!(
+        mailbox::below(&found[0], "Subject"),
+        mailbox::with_lf(&text)
+    );
+    // Truly binary content is not for Postfix, and comes back untouched.
+    assert_eq!(send_binary(&server, "x@remote.example", BINARY).code, 250);
+    let reports = mailbox::wait(&server.dir().join("mail/bob"), 1, SOON);
+    let report = String::from_utf8_lossy(&reports[0]);
+    assert!(report.contains("Status: 5.6.3"), "{report}");
+    assert_eq!(mailbox::messages(&postfix.maildir()).len(), 1);
+}
+
+#[test]
+fn binary_content_needs_its_name_and_chunks() {
+    let server = Server::start(setup::BASE);
+    let mut dialogue = Dialogue::open(server.address());
+    let begin = |dialogue: &mut Dialogue, mail: &str| {
+        assert_eq!(dialogue.ask(mail).code, 250);
+        assert_eq!(dialogue.ask("RCPT TO:<alice@local.example>").code, 250);
+    };
+    begin(
+        &mut dialogue,
+        "MAIL FROM:<bob@local.example> BODY=BINARYMIME",
+    );
+    assert_eq!(dialogue.ask("DATA").code, 503);
+    assert_eq!(dialogue.ask("RSET").code, 250);
+    begin(&mut dialogue, "MAIL FROM:<bob@local.example> BODY=8BITMIME");
+    dialogue.send(format!("BDAT {} LAST\r\n", BINARY.len()).as_bytes());
+    dialogue.send(BINARY);
+    assert_eq!(dialogue.answer().code, 550);
+    assert_eq!(dialogue.ask("NOOP").code, 250);
 }

@@ -6,48 +6,38 @@
 //!
 //! This module does **not** read files of configuration or signals: `main` does.
 
-use std::sync::{Arc, PoisonError, RwLock};
+mod wiring;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_queue::backoff::Intervals;
-use posthaste_queue::schedule::{self, Expiry};
-use posthaste_queue::{Queue, spool};
-use posthaste_smtp::server;
+use posthaste_queue::Queue;
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
 use rustls::RootCertStore;
 
+use crate::authenticate::Guard;
 use crate::authenticate::accounts::store::Store;
 use crate::authenticate::failures::file;
 use crate::authenticate::mechanism::Mechanism;
-use crate::authenticate::{Authenticator, Guard};
 use crate::config::{CertificateFiles, Config, Listener, ListenerTls};
 use crate::control::Control;
-use crate::deliver::Delivery;
 use crate::deliver::helper::Helpers;
-use crate::deliver::local::Local;
-use crate::deliver::outbound::{Credentials, Outbound};
-use crate::deliver::smtp::Smtp;
-use crate::dispatch::{Dispatch, Stages};
+use crate::deliver::outbound::Credentials;
+use crate::dispatch::Dispatch;
 use crate::fault::Fault;
 use crate::listen::{self, Bound, Gate, Open};
-use crate::lookup::Directory;
-use crate::policy::Policy;
-use crate::receive::Reception;
-use crate::report::Reports;
-use crate::route::Route;
-use crate::route::mx::{Mx, Ourselves};
+use crate::policy::senders::Senders;
 use crate::shutdown::{DRAIN_TIME, Shutdown};
 use crate::telemetry::{self, Event, Log};
 use crate::tls::certificates::Certificates;
 use crate::tls::server::Acceptor;
 use crate::tls::{generated, roots, watch};
 
-/// Workers (connections) at once to one destination.
-const WORKERS_PER_DESTINATION: usize = 20;
-/// Workers at once in all.
-const WORKERS: usize = 500;
+use wiring::{Names, Wiring, schedule_settings};
+
 /// How long the last records may take to be read.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// The port of other servers (RFC 5321 §4.5.4.2).
@@ -86,6 +76,7 @@ struct Parts {
     asking: Option<Acceptor>,
     guard: Arc<Guard>,
     accounts: Arc<Store>,
+    senders: Arc<Senders>,
 }
 
 impl Parts {
@@ -106,6 +97,7 @@ impl Parts {
             credentials: sockets.credentials.clone(),
             guard: Arc::new(Guard::open(world, &config.data_dir)?),
             accounts: store(world, log, config),
+            senders: senders(world, config)?,
         })
     }
 }
@@ -217,7 +209,7 @@ impl Node {
         let shutdown = Shutdown::default();
         let parts = Parts::new(world, log, config, (&sockets, helpers))?;
         let wiring = Wiring::new(world, log, config, &parts);
-        let names = Arc::new(Names(RwLock::new(wiring.directory.clone())));
+        let names = Arc::new(Names::new(wiring.directory.clone()));
         let queue = wiring.open_queue(&names)?;
         let listening: Vec<_> = sockets.bound.iter().map(Bound::local).collect();
         let stages = wiring.stages(&listening)?;
@@ -263,10 +255,16 @@ impl Node {
             parts,
             certificates: sockets.certificates,
         };
-        node.watch_certificates();
-        node.keep_failures();
-        node.ready();
+        node.begin();
         Ok(node)
+    }
+
+    /// Starts what goes on beside the mail, and says that all is ready.
+    fn begin(&self) {
+        self.watch_certificates();
+        self.keep_failures();
+        self.keep_senders();
+        self.ready();
     }
 
     fn watch_certificates(&self) {
@@ -285,6 +283,14 @@ impl Node {
         let (log, stop) = (self.log.clone(), self.shutdown.clone());
         let keeping = file::keep(guard.failures.clone(), world, log, path, stop);
         self.world.work.spawn("failures", Box::pin(keeping));
+    }
+
+    /// Remembers what accounts have sent for the next start.
+    fn keep_senders(&self) {
+        let path = senders_file(&self.config);
+        let (world, log, stop) = (self.world.clone(), self.log.clone(), self.shutdown.clone());
+        let keeping = self.parts.senders.clone().keep(world, log, path, stop);
+        self.world.work.spawn("senders", Box::pin(keeping));
     }
 
     fn ready(&self) {
@@ -422,6 +428,11 @@ impl Node {
             &guard.failures_file(),
         )
         .await;
+        let path = senders_file(&self.config);
+        self.parts
+            .senders
+            .write(&self.world, &self.log, &path)
+            .await;
         self.log.emit(&Event::Stopped {});
         let log = self.log.clone();
         tokio::select! {
@@ -432,158 +443,21 @@ impl Node {
     }
 }
 
-/// The directory by which new messages are scheduled; a reload exchanges it.
-struct Names(RwLock<Arc<Directory>>);
-
-impl Names {
-    fn now(&self) -> Arc<Directory> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn replace(&self, directory: Arc<Directory>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = directory;
-    }
+/// Where what accounts have sent is remembered.
+fn senders_file(config: &Config) -> PathBuf {
+    config.data_dir.join("senders")
 }
 
-/// What one configuration wires.
-struct Wiring<'a> {
-    world: &'a World,
-    log: &'a Arc<Log>,
-    config: &'a Config,
-    parts: &'a Parts,
-    directory: Arc<Directory>,
-}
-
-impl<'a> Wiring<'a> {
-    fn new(world: &'a World, log: &'a Arc<Log>, config: &'a Config, parts: &'a Parts) -> Self {
-        Wiring {
-            parts,
-            world,
-            log,
-            config,
-            directory: Arc::new(Directory::new(config)),
-        }
-    }
-
-    fn open_queue(&self, names: &Arc<Names>) -> Result<Arc<Queue>, Fault> {
-        let clock = &self.world.clock;
-        let begun = clock.elapsed();
-        let alarm = self.log.clone();
-        let settings = posthaste_queue::Settings {
-            spool: spool::Settings {
-                alarm: Arc::new(move |fault| tell(&alarm, fault)),
-                ..spool::Settings::default()
-            },
-            schedule: schedule_settings(self.config),
-        };
-        let names = names.clone();
-        let key: posthaste_queue::Key = Arc::new(move |r| names.now().destination(&r.address));
-        let dir = self.config.data_dir.join("spool");
-        let (queue, opened) = Queue::open(self.world, &dir, settings, key).map_err(|f| {
-            Fault::new(format!("{} {}", f.doing(), f.path().display()), f.cause()).fix(f.advice())
-        })?;
-        for fault in &opened.faults {
-            tell(self.log, fault);
-        }
-        let took = clock.elapsed().saturating_sub(begun);
-        self.log.emit(&Event::Recovered {
-            messages: opened.messages,
-            damaged: opened.faults.len(),
-            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        });
-        Ok(queue)
-    }
-
-    fn stages(&self, listening: &[Endpoint]) -> Result<Stages, Fault> {
-        let (world, config) = (self.world, self.config);
-        let hostname = config.hostname.as_str();
-        let addresses = listening
-            .iter()
-            .filter(|e| takes_mail_by_mx(e))
-            .filter_map(Endpoint::ip);
-        let ourselves = Ourselves::new([hostname.to_string()], addresses);
-        let mx = Mx::new(
-            world.dns.clone(),
-            world.random.clone(),
-            ourselves,
-            SMTP_PORT,
-        );
-        let expire_after = config.retry.expire_after;
-        let directory = &self.directory;
-        let roots = Arc::new(roots::of_the_system());
-        let outbound = Outbound::new(config, &self.parts.credentials, &roots, &world.clock)?;
-        Ok(Stages {
-            delivery: Delivery {
-                route: Route::new(directory.clone(), mx),
-                smtp: Smtp::new(world.clone(), hostname, outbound),
-                local: Local::new(world.clone(), hostname).with_helpers(self.parts.helpers.clone()),
-            },
-            reports: Reports::new(world.clone(), directory.clone(), hostname, expire_after),
-            intervals: Intervals::new(&config.retry.intervals),
-        })
-    }
-
-    fn reception(&self, queue: &Arc<Queue>, shutdown: &Shutdown) -> Arc<Reception> {
-        let config = self.config;
-        let mut settings = server::Settings::new(config.hostname.as_str());
-        settings.message_size = config.limits.message_size;
-        settings.recipients = config.limits.recipients;
-        settings.errors = config.limits.errors;
-        settings.extensions.dsn = true;
-        settings.extensions.chunking = true;
-        settings.extensions.smtp_utf8 = true;
-        let (networks, limits) = (config.relay_networks.clone(), config.limits.clone());
-        let directory = self.directory.clone();
-        Arc::new(Reception {
-            world: self.world.clone(),
-            log: self.log.clone(),
-            settings: Arc::new(settings),
-            acceptor: self.parts.acceptor.clone(),
-            asking: self.parts.asking.clone(),
-            authenticator: Authenticator::new(
-                self.world.clone(),
-                self.parts.guard.clone(),
-                self.parts.accounts.clone(),
-                config.accounts.mechanisms.clone(),
-                config.hostname.as_str(),
-            ),
-            policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
-            queue: queue.clone(),
-            shutdown: shutdown.clone(),
-        })
-    }
+fn senders(world: &World, config: &Config) -> Result<Arc<Senders>, Fault> {
+    let path = senders_file(config);
+    let read = Senders::read(&*world.disk, &path).map_err(|e| {
+        Fault::new(format!("reading {}", path.display()), e)
+            .fix("let the server's user read it, or remove it")
+    })?;
+    Ok(Arc::new(read))
 }
 
 fn store(world: &World, log: &Arc<Log>, config: &Config) -> Arc<Store> {
     let (file, state) = (config.accounts.file.clone(), config.accounts.state.clone());
     Store::new(world.clone(), log.clone(), file, state)
-}
-
-fn tell(log: &Log, fault: &spool::Fault) {
-    log.fault(
-        &format!("{} {}", fault.doing(), fault.path().display()),
-        fault.cause(),
-    );
-}
-
-fn schedule_settings(config: &Config) -> schedule::Settings {
-    let retry = &config.retry;
-    let ordinary = Expiry {
-        notice_after: Some(retry.delay_notice_after),
-        expire_after: retry.expire_after,
-    };
-    // A report that cannot be delivered has nobody to be told of its delay.
-    let report = Expiry {
-        notice_after: None,
-        ..ordinary
-    };
-    schedule::Settings {
-        intervals: Intervals::new(&retry.intervals),
-        workers: WORKERS,
-        workers_per_destination: WORKERS_PER_DESTINATION,
-        classes: vec![ordinary, report],
-    }
 }

@@ -328,3 +328,44 @@ fn what_matches_no_route_goes_by_mx() {
         "[ipv6:2001:db8::1]"
     );
 }
+
+#[test]
+fn an_account_gets_the_mail_of_its_addresses_and_no_other() {
+    let domains = "\
+[[domain]]
+name = \"example.org\"
+mailboxes = [\"alice\", \"bob\"]
+aliases = \"aliases\"
+subaddress = \"+\"
+catch_all = \"bob@example.org\"
+[[domain]]
+name = \"münchen.example\"
+mailboxes = [\"alice\"]
+";
+    let directory = directory(domains, "sales: alice\nteam: alice, bob, x@far.example\n");
+    for (account, address, gets) in [
+        ("alice@example.org", "alice@example.org", true),
+        ("alice@example.org", "ALICE+x@Example.org", true),
+        ("alice@example.org", "sales@example.org", true),
+        ("alice@example.org", "team@example.org", true),
+        ("alice@example.org", "bob@example.org", false),
+        ("alice@example.org", "anybody@example.org", false),
+        ("bob@example.org", "anybody@example.org", true),
+        ("alice@example.org", "alice@xn--mnchen-3ya.example", false),
+        (
+            "alice@xn--mnchen-3ya.example",
+            "alice@münchen.example",
+            true,
+        ),
+        ("alice", "alice@example.org", true),
+        ("alice", "alice@xn--mnchen-3ya.example", true),
+        ("alice", "bob@example.org", false),
+        ("nobody", "nobody@example.org", false),
+        ("x@far.example", "x@far.example", true),
+        ("x@far.example", "y@far.example", false),
+        ("x@far.example", "team@example.org", false),
+    ] {
+        let said = directory.gets_mail(account, &mailbox(address));
+        assert_eq!(said, gets, "{account} as {address}");
+    }
+}

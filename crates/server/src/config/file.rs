@@ -213,6 +213,17 @@ section! {
         /// Networks whose addresses meet none of the four limits above. The `networks` of `[relay]`
         /// meet them neither.
         exempt: Many<Network> = Is("[\"127.0.0.0/8\", \"::1\"]");
+        /// Recipients per hour that one account may send to. Above that its mail is accepted and
+        /// held, and its owner and the postmaster are told.
+        account_recipients_per_hour: Count = Is("1000");
+        /// The same, per day.
+        account_recipients_per_day: Count = Is("5000");
+        /// How far ahead an account may have its mail sent (FUTURERELEASE); `"0s"` does not offer
+        /// it.
+        future_release: Duration = Is("\"30d\"");
+        /// The most urgent that an account may call its mail (MT-PRIORITY), 1 to 9; what asks for
+        /// more gets this.
+        priority: Count = Is("4");
         /// Commands in one session that are no SMTP. The next one gets 421, and the session ends.
         errors: Count = Is("20");
         /// Recipients that one session may name in vain. The next one gets 421, and the connection

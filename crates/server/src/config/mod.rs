@@ -189,6 +189,14 @@ pub struct Limits {
     pub recipients_per_hour: u32,
     /// Whose addresses meet none of the four limits above, besides the relay networks.
     pub exempt: Networks,
+    /// Recipients per hour that one account may send to.
+    pub account_recipients_per_hour: u32,
+    /// The same, per day.
+    pub account_recipients_per_day: u32,
+    /// How far ahead an account may have its mail sent; zero: not at all.
+    pub future_release: Duration,
+    /// The most urgent that an account may call its mail: 1 to 9.
+    pub priority: i8,
     /// Errors of protocol in one session.
     pub errors: u32,
     /// Refused recipients in one session.
@@ -216,6 +224,10 @@ impl Default for Limits {
             messages_per_hour: 36_000,
             recipients_per_hour: 100_000,
             exempt: Networks::loopback(),
+            account_recipients_per_hour: 1_000,
+            account_recipients_per_day: 5_000,
+            future_release: Duration::from_secs(30 * 24 * 3600),
+            priority: 4,
             errors: 20,
             refused_recipients: 100,
             transfer_rate: 100,

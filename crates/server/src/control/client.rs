@@ -251,6 +251,9 @@ fn shown(item: &Item) -> String {
     if !item.peer.is_empty() {
         text += &format!("came from  {}\n", printable(&item.peer));
     }
+    if let Some(account) = &item.account {
+        text += &format!("account    {}\n", printable(account));
+    }
     for recipient in &item.recipients {
         text += &format!("\nto         {}\n", printable(&recipient.address));
         if let Some(original) = &recipient.original {

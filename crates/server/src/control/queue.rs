@@ -183,6 +183,7 @@ fn outline(control: &Control, listed: &Listed) -> Item {
         expires: text(listed.expires),
         size: 0,
         peer: String::new(),
+        account: None,
         recipients: Vec::new(),
     }
 }
@@ -199,6 +200,7 @@ fn item(control: &Control, envelope: &Envelope, listed: &Listed) -> Item {
         priority: message.priority,
         size: message.content.size,
         peer: message.peer.to_string(),
+        account: message.account.as_ref().map(ToString::to_string),
         ..outline(control, listed)
     };
     for (index, open) in envelope.open() {

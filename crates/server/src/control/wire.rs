@@ -116,6 +116,9 @@ pub struct Item {
     pub size: u64,
     /// Address of the peer it came from.
     pub peer: String,
+    /// The account that sent it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account: Option<String>,
     /// Recipients that are not settled.
     pub recipients: Vec<ItemRecipient>,
 }

@@ -122,6 +122,12 @@ impl Connection {
         }
     }
 
+    /// Whether the host can be asked for TLS all the way (RFC 8689 §2).
+    #[must_use]
+    pub fn offers_require_tls(&self) -> bool {
+        self.peer.require_tls && self.protection.tls.is_some()
+    }
+
     /// What protects it.
     #[must_use]
     pub fn protection(&self) -> &Protection {

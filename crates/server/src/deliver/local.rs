@@ -247,10 +247,14 @@ fn letter(parcel: &Parcel<'_>, folder: PathBuf, address: String) -> Letter {
     let reverse_path = parcel.reverse_path().mailbox();
     let mut head = trace::return_path(&reverse_path.map(ToString::to_string).unwrap_or_default());
     head.push_str(&trace::delivered_to(&address));
+    // What is no text would be another message with other line ends (RFC 3030 §3).
+    if !parcel.stored().envelope().message.content.binary {
+        head = head.replace("\r\n", "\n");
+    }
     Letter {
         folder,
         address,
-        head: head.replace("\r\n", "\n"),
+        head,
     }
 }
 

@@ -31,8 +31,16 @@ pub struct Letter {
     pub folder: PathBuf,
     /// Whose it is, as `Delivered-To:` has it.
     pub address: String,
-    /// Fields that stand above the message, lines ending in LF.
+    /// Fields that stand above the message. Their lines end as those of the file shall: where they
+    /// end in LF, so does what came with CRLF; where they end in CRLF, the message is kept octet
+    /// for octet.
     pub head: String,
+}
+
+impl Letter {
+    fn is_exact(&self) -> bool {
+        self.head.ends_with("\r\n")
+    }
 }
 
 /// Makes file names that are unique on this host (<https://cr.yp.to/proto/maildir.html>).
@@ -105,6 +113,7 @@ pub fn deliver(
             false => Copy::begin(root, letter, name()).map_err(Put::Failed),
         });
     }
+    let exact = letters.iter().any(Letter::is_exact);
     let mut lines = UnixLines::default();
     let mut pieces = top.pieces.into_iter();
     loop {
@@ -119,7 +128,11 @@ pub fn deliver(
                 return Err(e);
             }
         };
-        append(&mut copies, lines.convert(&piece));
+        let octets = match exact {
+            true => &piece[..],
+            false => lines.convert(&piece),
+        };
+        append(&mut copies, octets);
     }
     append(&mut copies, lines.rest());
     let publish = |copy: Result<Copy<'_>, Put>| match copy.map(|copy| copy.publish()) {

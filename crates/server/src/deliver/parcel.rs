@@ -119,7 +119,7 @@ impl<'a> Parcel<'a> {
     /// Whether the sender wants TLS with every host on the way, or no delivery (RFC 8689 §2).
     #[must_use]
     pub fn requires_tls(&self) -> bool {
-        self.stored.envelope().message.require_tls
+        self.stored.envelope().message.require_tls && !self.reverse_path().is_null()
     }
 
     /// What goes with that transaction at `now`, where the host offers it: what the sender wishes.

@@ -192,7 +192,9 @@ impl Progress {
         let taken_over = connection.takes_over();
         let final_hop = connection.hop().dialect == Dialect::Lmtp;
         let mut options = parcel.options(&left, now);
-        options.require_tls &= !final_hop;
+        // RFC 8689 §5: a report asks for TLS where it is to be had, and goes on without.
+        let wanted = parcel.requires_tls() || connection.offers_require_tls();
+        options.require_tls &= !final_hop && wanted;
         let transaction = (parcel.transaction(&left), options);
         match connection.transact(transaction, parcel).await {
             Err(Unsuitable::NotReady) => None,

@@ -167,6 +167,42 @@ impl Directory {
         passes_on && mailbox.local_part().as_str().contains(['@', '%', '!'])
     }
 
+    /// Whether mail for `address` goes to the mailbox of `account`, also by way of aliases. An
+    /// account whose name is no address has the mailboxes of that name in all of our domains; one
+    /// whose address is not ours has that address.
+    #[must_use]
+    pub fn gets_mail(&self, account: &str, address: &Mailbox) -> bool {
+        let own = match account.contains('@') {
+            true => Mailbox::parse(account, Utf8::Allowed).into_iter().collect(),
+            false => self.named(account),
+        };
+        let finals = match self.resolve_mailbox(address) {
+            Resolution::Local(finals) => finals,
+            Resolution::NotOurs(address) => return own.contains(&address),
+            Resolution::Unknown | Resolution::Broken(_) => return false,
+        };
+        finals.iter().any(|found| {
+            let place = self.place(&found.address);
+            place.is_some() && own.iter().any(|own| self.place(own) == place)
+        })
+    }
+
+    /// The mailboxes of this name in all of our domains.
+    fn named(&self, name: &str) -> Vec<Mailbox> {
+        let Ok(local) = LocalPart::from_value(name, Utf8::Allowed) else {
+            return Vec::new();
+        };
+        let of = |d: &Domain| Mailbox::new(local.clone(), AddressDomain::Name(d.name.clone()));
+        self.config.domains.iter().map(of).collect()
+    }
+
+    /// The mailbox that an address of ours means: its domain and its name.
+    fn place(&self, address: &Mailbox) -> Option<(&DomainName, String)> {
+        let domain = self.our_domain(address.domain())?;
+        let found = find(domain, address.local_part().as_str())?;
+        Some((&domain.name, found.mailbox.to_lowercase()))
+    }
+
     /// Where mail for a final address goes.
     #[must_use]
     pub fn route_for<'a>(&'a self, address: &'a Mailbox) -> Way<'a> {

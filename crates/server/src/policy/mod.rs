@@ -7,14 +7,17 @@
 //! This module does **not** write to the peer, log, or look anything up outside of memory.
 
 pub mod rates;
+pub mod senders;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_message::header::{Facts, MAX_RECEIVED};
-use posthaste_smtp::address::ForwardPath;
+use posthaste_smtp::address::{ForwardPath, ReversePath};
+use posthaste_smtp::extension::FutureRelease;
 use posthaste_smtp::reply::Reply;
+use posthaste_world::Timestamp;
 
 use crate::authenticate::name::Name;
 use crate::config::{EarlyTalkers, Limits, Networks, Service};
@@ -92,6 +95,44 @@ impl Policy {
             let text = "you spoke before our greeting; wait for it (RFC 5321 section 3.1)";
             Reply::new(554, (5, 5, 1), text)
         })
+    }
+
+    /// How long a user may have mail held, from `now` on; none when that is not offered.
+    #[must_use]
+    pub fn future_release(&self, now: Timestamp) -> Option<FutureRelease> {
+        let longest = self.limits.future_release;
+        let until = (now + longest).as_secs();
+        (!longest.is_zero()).then(|| FutureRelease {
+            interval_s: u32::try_from(longest.as_secs()).unwrap_or(u32::MAX),
+            until: i64::try_from(until).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Who gets which mail.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Whether a user may send in this name (RFC 6409 §6.1): an account sends as the addresses of
+    /// which it gets the mail. Everybody may use the null reverse-path, which receipts and other
+    /// answers of machines have (RFC 8098 §3, RFC 3834 §3.3). What the header block says of its
+    /// author is not looked at: lists, resent mail and secretaries send for others.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn sender(&self, peer: Who<'_>, path: &ReversePath, id: &str) -> Result<(), Reply> {
+        let (Some(account), Some(mailbox)) = (peer.account, path.mailbox()) else {
+            return Ok(());
+        };
+        if self.directory.gets_mail(account.as_str(), mailbox) {
+            return Ok(());
+        }
+        let text = format!(
+            "<{mailbox}> is not an address of the account {account}, which sends as the \
+             addresses whose mail it gets [{id}]"
+        );
+        Err(Reply::new(550, (5, 7, 1), text))
     }
 
     fn relays(&self, address: IpAddr) -> bool {

@@ -30,6 +30,7 @@ impl Client {
         self.channel = channel;
         let names = mechanisms.into_iter().map(|m| m.name().into());
         session.offer_mechanisms(names.collect::<Arc<[Box<str>]>>());
+        session.offer_future_release(stages.policy.future_release(stages.world.clock.now()));
     }
 
     /// A step of an exchange.

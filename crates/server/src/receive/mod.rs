@@ -9,6 +9,7 @@
 //! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
 
 pub mod client;
+pub mod complete;
 pub mod connection;
 pub mod pace;
 pub mod recipients;
@@ -32,6 +33,7 @@ use crate::authenticate::Authenticator;
 use crate::config::{Listener, ListenerTls, Service};
 use crate::policy::Policy;
 use crate::policy::rates::Seat;
+use crate::policy::senders::Senders;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
 use crate::tls::server::Acceptor;
@@ -71,6 +73,8 @@ pub struct Reception {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub policy: Policy,
+    /// What accounts have sent lately.
+    pub senders: Arc<Senders>,
     /// Where messages are kept.
     pub queue: Arc<Queue>,
     /// Whether the server stops.

@@ -5,18 +5,27 @@
 //! `Received:` field is put on top, and the octets are handed to the queue. This module does
 //! **not** judge anything: policy does.
 
+use std::time::Duration;
+
 use posthaste_message::header::{Facts, Scan};
+use posthaste_message::line_ends::LineEnds;
 use posthaste_message::received;
-use posthaste_queue::envelope::{Envelope, Message};
-use posthaste_queue::spool::{Draft, Prelude, WriteError};
+use posthaste_queue::envelope::{DeliverBy, Envelope, Message};
+use posthaste_queue::spool::{Draft, Edit, Prelude, WriteError};
 use posthaste_queue::{QueueId, Receipt};
 use posthaste_smtp::address::ForwardPath;
+use posthaste_smtp::extension::{self, BodyType, Hold, Priority};
 use posthaste_smtp::reply::Reply;
 use posthaste_smtp::server::{Mail, Rcpt};
+use posthaste_world::Timestamp;
 
+use super::complete::{self, Head, Means};
 use super::recipients::{Recipients, TooMany};
 use super::visit::Visit;
 use super::{Reception, content_facts};
+use crate::config::Service;
+use crate::policy::senders::Over;
+use crate::report::held::{self, Held};
 use crate::telemetry::Refused;
 
 /// Refused recipients that a record names; the rest of a flood adds nothing.
@@ -40,6 +49,10 @@ pub struct Received {
     recipients: Recipients,
     draft: Option<Draft>,
     scan: Scan,
+    /// The header block, of a message that is completed when it is kept.
+    head: Option<Head>,
+    /// What comes with `BODY=BINARYMIME` may be a text all the same.
+    line_ends: Option<LineEnds>,
     fault: Option<WriteError>,
 }
 
@@ -61,7 +74,9 @@ impl Transaction {
         visit.transactions += 1;
         visit.pace.transaction(stages.now());
         let id = QueueId::new(stages.world.clock.now(), &*stages.world.random);
-        let received = Received {
+        let completed = visit.service == Service::Submission;
+        let binary = mail.body == BodyType::BinaryMime;
+        let mut received = Received {
             id,
             id_text: id.to_string(),
             mail,
@@ -70,6 +85,8 @@ impl Transaction {
             recipients: Recipients::default(),
             draft: None,
             scan: Scan::new(),
+            head: completed.then(Head::default),
+            line_ends: binary.then(LineEnds::default),
             fault: None,
         };
         if stages.queue.is_full() {
@@ -81,11 +98,11 @@ impl Transaction {
             let refusal = visit.met(hit, stages).tagged(&received.id_text);
             return visit.refuse(&received, refusal, stages);
         }
-        let reply = Reply::new(
-            250,
-            (2, 1, 0),
-            format!("sender accepted [{}]", received.id_text),
-        );
+        let (path, id) = (&received.mail.reverse_path, &received.id_text);
+        if let Err(refusal) = stages.policy.sender(visit.who(), path, id) {
+            return visit.refuse(&received, refusal, stages);
+        }
+        let reply = received.lower_priority(stages.policy.limits.priority);
         self.0 = Some(received);
         reply
     }
@@ -130,7 +147,15 @@ impl Transaction {
     /// Octets of the message. A disk that fails or is full is told at the dot.
     pub async fn write(&mut self, octets: &[u8]) {
         let Some(received) = &mut self.0 else { return };
+        if let Some(head) = &mut received.head
+            && received.scan.facts().header_end.is_none()
+        {
+            head.push(octets);
+        }
         received.scan.push(octets);
+        if let Some(line_ends) = &mut received.line_ends {
+            line_ends.push(octets);
+        }
         if received.fault.is_none()
             && let Some(draft) = &mut received.draft
             && let Err(fault) = draft.write(octets).await
@@ -153,7 +178,26 @@ impl Received {
         self.scan.facts()
     }
 
-    /// Makes it durable: envelope, trace field and octets in one change of the queue.
+    /// Whether it is no text, so that it is taken, handed on and delivered octet for octet.
+    fn is_binary(&self) -> bool {
+        self.line_ends.is_some_and(|ends| !ends.is_text())
+    }
+
+    /// The reply to MAIL. A priority above `most` becomes that, and the peer is told (RFC 6710
+    /// §4.1).
+    fn lower_priority(&mut self, most: i8) -> Reply {
+        let id = &self.id_text;
+        match (self.mail.priority, Priority::new(most)) {
+            (Some(wanted), Some(most)) if wanted > most => {
+                self.mail.priority = Some(most);
+                Reply::new(250, (2, 3, 6), format!("{most} is the priority now [{id}]"))
+            }
+            _ => Reply::new(250, (2, 1, 0), format!("sender accepted [{id}]")),
+        }
+    }
+
+    /// Makes it durable: envelope, trace field, edits and octets in one change of the queue. What
+    /// an account sends above its limits is held.
     ///
     /// # Errors
     /// Nothing of it is kept, and the peer must be told so.
@@ -170,39 +214,115 @@ impl Received {
         };
         let arrived = stages.world.clock.now();
         let trace = self.received_field(arrived, visit, stages).into_bytes();
-        let envelope = self.envelope(arrived, visit);
-        stages
-            .queue
-            .commit(draft, envelope, Prelude::trace(trace))
-            .await
+        let over = self.over_limit(arrived, visit, stages);
+        let prelude = Prelude {
+            edits: self.edits(arrived, stages),
+            ..Prelude::trace(trace)
+        };
+        let envelope = self.envelope(arrived, visit, over);
+        let receipt = stages.queue.commit(draft, envelope, prelude).await?;
+        if let Some(over) = over.filter(|over| over.is_news) {
+            self.tell(over, visit, stages).await;
+        }
+        Ok(receipt)
     }
 
-    fn envelope(&mut self, arrived: posthaste_world::Timestamp, visit: &Visit) -> Envelope {
+    /// What completes the message (RFC 6409 §8).
+    fn edits(&self, now: Timestamp, stages: &Reception) -> Vec<Edit> {
+        let facts = self.scan.clone().finish();
+        let block = self.head.as_ref().and_then(|head| head.block(&facts));
+        let Some(block) = block.filter(|_| !self.is_binary()) else {
+            return Vec::new();
+        };
+        let means = Means {
+            now,
+            random: stages.world.random.next_u64(),
+            hostname: &stages.settings.hostname,
+        };
+        complete::edits(block, &means)
+    }
+
+    /// The limit of its account that it exceeds.
+    fn over_limit(&self, now: Timestamp, visit: &Visit, stages: &Reception) -> Option<Over> {
+        let account = visit.who().account?;
+        let recipients = u32::try_from(self.to.len()).unwrap_or(u32::MAX);
+        let limits = &stages.policy.limits;
+        let sent = stages
+            .senders
+            .send(account.as_str(), recipients, now, limits);
+        sent.err().inspect(|over| visit.held(*over, self, stages))
+    }
+
+    /// Tells the account's owner and the postmaster, once a day, that mail is held.
+    async fn tell(&self, over: Over, visit: &Visit, stages: &Reception) {
+        let Some(account) = visit.who().account else {
+            return;
+        };
+        let held = Held {
+            account: account.as_str(),
+            from: &self.mail.reverse_path.to_string(),
+            id: self.id,
+            over,
+        };
+        let (directory, hostname) = (stages.policy.directory(), &stages.settings.hostname);
+        let notice = held::notice(&held, directory, &stages.world, hostname);
+        let Some((envelope, text)) = notice else {
+            return;
+        };
+        let mut draft = stages.queue.draft();
+        let kept = match draft.write(&text).await {
+            Ok(()) => stages
+                .queue
+                .commit(draft, envelope, Prelude::default())
+                .await
+                .map(drop),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = kept {
+            stages.senders.not_told(account.as_str());
+            let doing = format!("telling {account} that mail is held");
+            stages.log.fault(&doing, &fault);
+        }
+    }
+
+    fn envelope(&mut self, arrived: Timestamp, visit: &Visit, over: Option<Over>) -> Envelope {
         let facts = self.scan.facts();
         let mut message = Message::ours(arrived, content_facts(facts));
         message.reverse_path = self.mail.reverse_path.clone();
         message.envid = self.mail.envelope_id.as_ref().map(|id| id.as_str().into());
         message.ret = self.mail.ret;
-        message.body = self.mail.body;
+        message.content.binary = self.is_binary();
+        message.body = match self.mail.body {
+            BodyType::BinaryMime => BodyType::EightBitMime,
+            body => body,
+        };
         message.smtp_utf8 = self.mail.smtp_utf8;
-        message.tls_optional = facts.tls_not_required;
+        message.require_tls = self.mail.require_tls;
+        // RFC 8689 §4: who asks for TLS does not mean the header field.
+        message.tls_optional = facts.tls_not_required && !self.mail.require_tls;
+        message.release = self.mail.hold.and_then(|hold| release(hold, arrived));
+        message.deliver_by = self
+            .mail
+            .deliver_by
+            .map(|by| deliver_by(by, self.id.time()));
+        message.priority = self.mail.priority.map_or(0, Priority::get);
         message.listener = visit.service.name().into();
         message.peer = visit.peer_text.as_str().into();
         message.hello = visit.hello.as_str().into();
         message.account = visit.login.as_ref().map(|login| login.name.as_str().into());
+        let mut recipients = std::mem::take(&mut self.recipients).into_list();
+        for recipient in &mut recipients {
+            recipient.progress.not_before = message.release.unwrap_or_default();
+            recipient.progress.held |= over.is_some();
+        }
         Envelope {
             id: self.id,
             message,
-            recipients: std::mem::take(&mut self.recipients).into_list(),
+            recipients,
         }
     }
 
-    fn received_field(
-        &self,
-        arrived: posthaste_world::Timestamp,
-        visit: &Visit,
-        stages: &Reception,
-    ) -> String {
+    fn received_field(&self, arrived: Timestamp, visit: &Visit, stages: &Reception) -> String {
         let only = self.recipients.only().and_then(ForwardPath::mailbox);
         let only = only.map(ToString::to_string);
         let field = received::Received {
@@ -223,4 +343,27 @@ impl Received {
         };
         field.render()
     }
+}
+
+/// When a message that is held for its sender is due; none when that is now (RFC 4865).
+fn release(hold: Hold, now: Timestamp) -> Option<Timestamp> {
+    let at = match hold {
+        Hold::For(seconds) => now + Duration::from_secs(seconds.into()),
+        Hold::Until(time) => seconds_since_1970(time),
+    };
+    (at > now).then_some(at)
+}
+
+/// The time that a sender allows, counted from MAIL (RFC 2852 §4).
+fn deliver_by(by: extension::DeliverBy, now: Timestamp) -> DeliverBy {
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    DeliverBy {
+        at: seconds_since_1970(now.saturating_add(by.by_time_s)),
+        mode: by.mode,
+        trace: by.trace,
+    }
+}
+
+fn seconds_since_1970(time: i64) -> Timestamp {
+    Timestamp::from_secs(u64::try_from(time).unwrap_or(0))
 }

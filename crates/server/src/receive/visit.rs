@@ -21,6 +21,7 @@ use crate::authenticate::{Login, Verdict};
 use crate::config::Service;
 use crate::policy::Who;
 use crate::policy::rates::{Hit, Seat};
+use crate::policy::senders::Over;
 use crate::telemetry::{self, Event, clean};
 use crate::tls::{Facts, Failed};
 
@@ -181,6 +182,18 @@ impl Visit {
         hit.reply
     }
 
+    /// The account has sent more than it may: this message is held.
+    pub fn held(&self, over: Over, received: &Received, stages: &Reception) {
+        stages.log.emit(&Event::Limit {
+            session: self.number,
+            service: self.service.name(),
+            peer: &self.peer_text,
+            limit: over.limit,
+            times: 1,
+            reply: format!("held: {}", received.id_text).into(),
+        });
+    }
+
     /// A flood makes few records: the first, the second, the fourth and so on.
     fn limit(&self, limit: &str, reply: &Reply, times: u32, stages: &Reception) {
         if times.is_power_of_two() {
@@ -197,7 +210,11 @@ impl Visit {
 
     /// A transaction was refused at MAIL.
     pub fn refuse(&self, received: &Received, refusal: Reply, stages: &Reception) -> Reply {
-        self.transaction(received, "deferred", &refusal.to_string(), stages);
+        let result = match refusal.is_transient() {
+            true => "deferred",
+            false => "refused",
+        };
+        self.transaction(received, result, &refusal.to_string(), stages);
         refusal
     }
 

@@ -14,6 +14,7 @@
 //! from what it reports, so that it is made once. This module does **not** send, and decides
 //! nothing about recipients.
 
+pub mod held;
 mod write;
 
 use std::collections::BTreeMap;

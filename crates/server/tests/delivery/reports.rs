@@ -481,7 +481,8 @@ async fn a_report_about_utf8_says_so() {
         "To: <ß@sender.test>",
         "Original-Recipient: utf-8; \\x{FC}@d.test",
         "Final-Recipient: utf-8; \\x{FC}@d.test",
-        "Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: grüße",
+        "Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+        "\r\nSubject: grüße\r\n",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }

@@ -65,6 +65,17 @@ async fn require_tls_does_not_keep_mail_from_its_final_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_goes_on_without_tls_where_there_is_none() {
+    let host = hears("S: 250 X", "MAIL FROM:<>");
+    let mut node = node("", &[host]);
+    let to = vec![Recipient::new(mailbox("x@d.test"))];
+    let stored = node.keep_as("", to, MESSAGE, |m| m.require_tls = true);
+    let done = node.attempt(&stored).await;
+    assert_eq!(done.outcomes[0].1.reply.to_string(), "550 5.7.1 heard");
+    assert!(!node.hosts.heard()[0].contains("REQUIRETLS"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_time_that_is_left_and_the_priority_are_passed_on() {
     let offers = "S: 250-DELIVERBY 60\nS: 250 MT-PRIORITY";
     for (mode, by) in [(ByMode::Return, "BY=120;RT"), (ByMode::Notify, "BY=120;NT")] {

@@ -17,6 +17,10 @@ const MESSAGE_SIZE_MIN: u64 = 64 * 1024;
 const MESSAGE_SIZE_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Most connections at once: fewer than the addresses that are remembered.
 const CONNECTIONS_MAX: u64 = 50_000;
+/// Longest time that mail can be held for its sender.
+const FUTURE_RELEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The most urgent priority (RFC 6710 §3).
+const PRIORITY_MAX: i8 = 9;
 /// Most of whatever else is counted.
 const COUNT_MAX: u64 = 1_000_000_000;
 /// The shortest of the times.
@@ -54,6 +58,8 @@ impl Meaning<'_> {
             transaction_time: self.time(written.transaction_time.as_ref(), "\"3h\"")?,
             hello_time: self.time(written.hello_time.as_ref(), "\"5m\"")?,
             early_talkers: self.early_talkers(written)?,
+            future_release: self.future_release(written)?,
+            priority: self.priority(written)?,
             exempt: self.exempt(written),
             ..self.counts(written)?
         };
@@ -68,6 +74,8 @@ impl Meaning<'_> {
             connections_per_minute: count(&written.connections_per_minute)?,
             messages_per_hour: count(&written.messages_per_hour)?,
             recipients_per_hour: count(&written.recipients_per_hour)?,
+            account_recipients_per_hour: count(&written.account_recipients_per_hour)?,
+            account_recipients_per_day: count(&written.account_recipients_per_day)?,
             errors: count(&written.errors)?,
             refused_recipients: count(&written.refused_recipients)?,
             ..Limits::default()
@@ -99,6 +107,26 @@ impl Meaning<'_> {
             );
         }
         Some(*value)
+    }
+
+    fn future_release(&mut self, written: &file::Limits) -> Option<Duration> {
+        let Setting { value, span } = written.future_release.as_ref()?;
+        if *value > FUTURE_RELEASE_MAX {
+            let cause = "nobody needs mail to be held for so long";
+            let fix = "write a duration up to \"366d\", or \"0s\" not to offer it";
+            self.reader.error(span, cause, fix);
+        }
+        Some(*value)
+    }
+
+    fn priority(&mut self, written: &file::Limits) -> Option<i8> {
+        let Setting { value, span } = written.priority.as_ref()?;
+        let priority = i8::try_from(value.0).ok().filter(|p| *p <= PRIORITY_MAX);
+        if priority.is_none() {
+            let cause = format!("{} is no priority", value.0);
+            self.reader.error(span, cause, "write a number from 1 to 9");
+        }
+        priority
     }
 
     fn early_talkers(&mut self, written: &file::Limits) -> Option<EarlyTalkers> {
