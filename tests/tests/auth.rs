@@ -24,6 +24,7 @@ use posthaste_tests::client::Dialogue;
 use posthaste_tests::peer::client;
 use posthaste_tests::server::{Server, Told, told};
 use posthaste_tests::{SOON, mailbox, root, until};
+use serde_json::Value;
 
 /// Submission with STARTTLS, with TLS, and in clear on loopback; other servers' mail.
 const SUBMISSION: &str = r#"
@@ -87,7 +88,7 @@ fn port(server: &Server, listener: usize) -> String {
 }
 
 fn logins(server: &Server, mechanism: &str) -> usize {
-    let accepted = |record: &&serde_json::Value| {
+    let accepted = |record: &&Value| {
         record["event"] == "auth"
             && record["mechanism"] == mechanism
             && record["account"] == CAROL
@@ -258,6 +259,63 @@ fn gsasl_binds_scram_to_the_channel() {
     }
 }
 
+#[test]
+fn a_certificate_of_the_users_authority_stands_for_a_password() {
+    let there = ["curl", "gsasl", "openssl"]
+        .into_iter()
+        .all(client::is_there);
+    if !there {
+        return;
+    }
+    let with = "mechanisms = [\"EXTERNAL\", ";
+    let configuration = SUBMISSION.replacen("mechanisms = [", with, 1);
+    let mut server = Server::with(&format!("{configuration}\n[tls]\nclient_ca = \"ca.pem\"\n"));
+    let dir = server.dir().display().to_string();
+    let make = "cd \"$1\"
+        new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -batch'
+        for ca in ca other; do
+            $new -x509 -keyout $ca.key -out $ca.pem -subj /CN=$ca -days 2
+        done
+        issue() {
+            $new -keyout $1.key -out $1.csr -subj /CN=$1
+            printf 'subjectAltName=email:%s\\nextendedKeyUsage=clientAuth\\n' $2 >$1.ext
+            openssl x509 -req -in $1.csr -CA $3.pem -CAkey $3.key -CAcreateserial -out $1.pem \\
+                -days 2 -extfile $1.ext
+        }
+        issue carol Carol@local.example ca
+        issue mallory mallory@local.example ca
+        issue forged carol@local.example other";
+    let made = told(&mut client::command("openssl", make, &[&dir]));
+    assert!(made.status.success(), "{}", made.err);
+    assert!(
+        with_input(&server, &["user", "add", CAROL], "pencil\n")
+            .status
+            .success()
+    );
+    server.run();
+    std::fs::write(server.dir().join("letter"), LETTER).unwrap();
+    let curl = "exec curl --silent --show-error --crlf --insecure --ssl-reqd \
+         --cert \"$2/$3.pem\" --key \"$2/$3.key\" --login-options AUTH=EXTERNAL \
+         --user carol@local.example: \"smtp://127.0.0.1:$1/client.example\" \
+         --mail-from carol@local.example --mail-rcpt alice@local.example \
+         --upload-file \"$2/letter\"";
+    let gsasl = "exec gsasl --smtp --mechanism EXTERNAL --authorization-id= --x509-ca-file= \
+         --x509-cert-file \"$2/$3.pem\" --x509-key-file \"$2/$3.key\" 127.0.0.1 \"$1\" </dev/null";
+    for (name, script, logins_then) in [("curl", curl, 1), ("gsasl", gsasl, 2)] {
+        let port = port(&server, STARTTLS);
+        let run = |whose| told(&mut client::command(name, script, &[&port, &dir, whose]));
+        let done = run("carol");
+        assert!(done.status.success(), "{name}: {} {}", done.out, done.err);
+        until(name, SOON, || {
+            (logins(&server, "EXTERNAL") == logins_then).then_some(())
+        });
+        for whose in ["mallory", "forged"] {
+            assert!(!run(whose).status.success(), "{name} {whose}");
+        }
+    }
+    assert_eq!(logins(&server, "EXTERNAL"), 2);
+}
+
 /// A dialogue in clear, after EHLO, from an address of loopback.
 fn clear(server: &Server, from: &str) -> Dialogue {
     let from: IpAddr = from.parse().unwrap();
@@ -413,35 +471,42 @@ fn who_guesses_waits_and_an_owner_gets_in_from_where_he_was() {
     assert_eq!(codes[..10], [535; 10]);
     assert!(codes.contains(&421), "{codes:?}");
     // From ever new addresses the account itself must wait, but not where it was before.
-    for n in 3..40 {
-        guess(&server, &format!("127.0.0.{n}"));
-    }
-    assert_eq!(code(&server, "127.0.0.99", CAROL, "pencil"), 454);
+    let mut fresh = (3..250).map(|n| format!("127.0.0.{n}"));
+    until("an account that must wait", SOON, || {
+        guess(&server, &fresh.next()?);
+        (code(&server, &fresh.next()?, CAROL, "pencil") == 454).then_some(())
+    });
     assert_eq!(code(&server, "127.0.0.1", CAROL, "pencil"), 235);
     let failures = |server: &Server, words: &[&str]| {
         let words = [&["user", "failures"], words].concat();
         server.command(&words).out
     };
+    let of_carol = |listed: &str| {
+        let lines = listed
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap());
+        let mut of_carol = lines.filter(|l| l["account"] == CAROL && l["address"].is_null());
+        of_carol
+            .next()
+            .map_or(0, |l| l["failures"].as_u64().unwrap())
+    };
     let listed = failures(&server, &["--json"]);
-    assert!(
-        listed.contains("\"account\":\"carol@local.example\""),
-        "{listed}"
-    );
+    let counted = of_carol(&listed);
+    assert!(counted >= 20, "{listed}");
     assert!(listed.contains("\"address\":\"127.0.0.2\""), "{listed}");
     // A server that is killed remembers.
     until("the file of failures", SOON, || {
-        let file = server.dir().join("data/auth/failures");
-        std::fs::read_to_string(file)
-            .ok()?
-            .contains("account carol@")
+        let file = std::fs::read_to_string(server.dir().join("data/auth/failures")).ok()?;
+        file.contains(&format!("account {CAROL} {counted} "))
             .then_some(())
     });
     server.kill();
     server.run();
-    assert_eq!(code(&server, "127.0.0.99", CAROL, "pencil"), 454);
+    assert_eq!(of_carol(&failures(&server, &["--json"])), counted);
     assert_eq!(code(&server, "127.0.0.1", CAROL, "pencil"), 235);
     assert!(failures(&server, &["--clear", CAROL]).contains("1 forgotten"));
-    assert_eq!(code(&server, "127.0.0.99", CAROL, "pencil"), 235);
+    assert_eq!(of_carol(&failures(&server, &["--json"])), 0);
+    assert_eq!(code(&server, &fresh.next().unwrap(), CAROL, "pencil"), 235);
     assert!(failures(&server, &["--clear", "all"]).contains("forgotten"));
     assert_eq!(failures(&server, &[]), "no failed login\n");
 }
@@ -603,7 +668,8 @@ fn attack(target: SocketAddr, many: bool, stop: &AtomicBool) -> usize {
 #[ignore = "a benchmark"]
 fn figures_of_an_honest_session_while_somebody_guesses() {
     const ATTACKERS: usize = 4;
-    const TIME: Duration = Duration::from_secs(10);
+    const ROUNDS: u32 = 4;
+    const TIME: Duration = Duration::from_secs(4);
     let server = server();
     assert_eq!(code(&server, "127.0.0.1", CAROL, "pencil"), 235);
     let sink = bare_sink();
@@ -615,38 +681,48 @@ fn figures_of_an_honest_session_while_somebody_guesses() {
         assert_eq!(sent.code, 250);
         begun.elapsed()
     };
-    for (what, target) in [
+    let ours = server.addresses[CLEAR];
+    let cases = [
         ("nobody guesses", None),
-        ("guesses at a bare sink", Some((sink, false))),
-        (
-            "guesses from one address",
-            Some((server.addresses[CLEAR], false)),
-        ),
-        ("guesses at a bare sink, many addresses", Some((sink, true))),
-        (
-            "guesses from many addresses",
-            Some((server.addresses[CLEAR], true)),
-        ),
-    ] {
-        let stop = AtomicBool::new(false);
-        let (times, guesses) = std::thread::scope(|scope| {
-            let attackers: Vec<_> = target
-                .into_iter()
-                .flat_map(|target| std::iter::repeat_n(target, ATTACKERS))
-                .map(|(target, many)| {
-                    let stop = &stop;
-                    scope.spawn(move || attack(target, many, stop))
-                })
-                .collect();
-            let begun = Instant::now();
-            let mut times = Vec::new();
-            while begun.elapsed() < TIME {
-                times.push(honest());
-            }
-            stop.store(true, Ordering::Relaxed);
-            let guesses: usize = attackers.into_iter().map(|a| a.join().unwrap()).sum();
-            (Times::sorted(times), guesses)
-        });
+        ("at a bare sink, from one address", Some((sink, false))),
+        ("at this server, from one address", Some((ours, false))),
+        ("at a bare sink, from many addresses", Some((sink, true))),
+        ("at this server, from many addresses", Some((ours, true))),
+    ];
+    let mut found: Vec<(Vec<Duration>, usize)> = vec![Default::default(); cases.len()];
+    // In turns, so that whatever else the machine does meets all of them.
+    for _ in 0..ROUNDS {
+        for ((_, target), (times, guesses)) in cases.iter().zip(&mut found) {
+            let stop = AtomicBool::new(false);
+            *guesses += std::thread::scope(|scope| {
+                let attackers: Vec<_> = target
+                    .iter()
+                    .flat_map(|target| std::iter::repeat_n(target, ATTACKERS))
+                    .map(|(target, many)| {
+                        let stop = &stop;
+                        scope.spawn(move || attack(*target, *many, stop))
+                    })
+                    .collect();
+                let begun = Instant::now();
+                while begun.elapsed() < TIME {
+                    times.push(honest());
+                }
+                stop.store(true, Ordering::Relaxed);
+                attackers
+                    .into_iter()
+                    .map(|a| a.join().unwrap())
+                    .sum::<usize>()
+            });
+            assert!(
+                server
+                    .command(&["user", "failures", "--clear", "all"])
+                    .status
+                    .success()
+            );
+        }
+    }
+    for ((what, _), (times, guesses)) in cases.iter().zip(found) {
+        let times = Times::sorted(times);
         println!(
             "{what}: honest session median {:.1} ms, p90 {:.1} ms, p99 {:.1} ms ({} sessions), \
              {:.0} guesses/s",
@@ -654,13 +730,7 @@ fn figures_of_an_honest_session_while_somebody_guesses() {
             times.at(900),
             times.at(990),
             times.0.len(),
-            guesses as f64 / TIME.as_secs_f64()
-        );
-        assert!(
-            server
-                .command(&["user", "failures", "--clear", "all"])
-                .status
-                .success()
+            guesses as f64 / (TIME * ROUNDS).as_secs_f64()
         );
     }
 }

@@ -48,8 +48,7 @@ fn password(file: &NamedFile, disk: &dyn Disk) -> Option<Finding> {
         let fix = "write the password into it: one line, readable by the server alone";
         return Some(Finding::error(file.place.clone(), cause, fix));
     }
-    let mode = Mode::from_bits_truncate(stat(&file.path).ok()?.st_mode);
-    if !mode.intersects(Mode::S_IRWXO) {
+    if !is_open(&file.path) {
         return None;
     }
     let path = file.path.display();
@@ -149,10 +148,15 @@ fn nameless(files: &CertificateFiles) -> Finding {
     )
 }
 
+/// Whether everybody on this machine may do something with a file.
+pub(super) fn is_open(path: &Path) -> bool {
+    let mode = stat(path).map(|s| Mode::from_bits_truncate(s.st_mode));
+    mode.is_ok_and(|mode| mode.intersects(Mode::S_IRWXO))
+}
+
 /// A key that others on this machine may read.
 fn readers(key: &NamedFile) -> Option<Finding> {
-    let mode = Mode::from_bits_truncate(stat(&key.path).ok()?.st_mode);
-    if !mode.intersects(Mode::S_IRWXO) {
+    if !is_open(&key.path) {
         return None;
     }
     let path = key.path.display();
@@ -163,16 +167,10 @@ fn readers(key: &NamedFile) -> Option<Finding> {
 
 /// Files that the server can read at its start as root, but not as the user that it becomes.
 fn renewal(files: &CertificateFiles, config: &Config) -> Option<Finding> {
-    if !Uid::effective().is_root() {
-        return None;
-    }
     let name = config.user.as_deref().unwrap_or(DEFAULT_USER);
-    let user = User::from_name(name).ok()??;
-    let groups = groups(&user);
-    let unreadable = |file: &&NamedFile| !may_read(&file.path, &user, &groups);
     let file = [&files.certificate, &files.key]
         .into_iter()
-        .find(unreadable)?;
+        .find(|file| is_lost(&file.path, config))?;
     let path = file.path.display();
     let cause = format!(
         "`{name}`, whom the server becomes, may not read {path}: a renewed certificate is served \
@@ -183,6 +181,14 @@ fn renewal(files: &CertificateFiles, config: &Config) -> Option<Finding> {
          chmod 0640 {path}`"
     );
     Some(Finding::warning(file.place.clone(), cause, fix))
+}
+
+/// Whether the server can read a file as root only, so not once it has become its user.
+pub(super) fn is_lost(path: &Path, config: &Config) -> bool {
+    let name = config.user.as_deref().unwrap_or(DEFAULT_USER);
+    let user = User::from_name(name).ok().flatten();
+    let root = Uid::effective().is_root();
+    user.is_some_and(|user| root && !may_read(path, &user, &groups(&user)))
 }
 
 fn groups(user: &User) -> Vec<Gid> {

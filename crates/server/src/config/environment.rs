@@ -24,6 +24,36 @@ pub fn examine(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding>
     findings.extend(user(config, root));
     findings.extend(owners(config, root));
     findings.extend(certificates::examine(config, disk, now));
+    findings.extend(accounts(config));
+    findings
+}
+
+/// What is to be said of who can read the accounts.
+fn accounts(config: &Config) -> Vec<Finding> {
+    let (file, path) = (&config.accounts.file, config.accounts.file.display());
+    let mut findings = Vec::new();
+    if certificates::is_open(file) {
+        let cause = format!("everybody on this machine may read the accounts in {path}");
+        findings.push(Finding::warning(
+            None,
+            cause,
+            format!("run `chmod o= {path}`"),
+        ));
+    }
+    if certificates::is_lost(file, config) {
+        let name = config.user.as_deref().unwrap_or(DEFAULT_USER);
+        findings.push(Finding::warning(
+            None,
+            format!(
+                "`{name}`, whom the server becomes, may not read {path}: changes of accounts are \
+                 seen only after a restart"
+            ),
+            format!(
+                "give its group the right to read it and to pass its folders: `chgrp {name} {path} \
+                 && chmod 0640 {path}`"
+            ),
+        ));
+    }
     findings
 }
 
