@@ -14,4 +14,5 @@ pub mod pair;
 pub mod proxy;
 pub mod senders;
 pub mod server;
+pub mod signatures;
 pub mod spool;

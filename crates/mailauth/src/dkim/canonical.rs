@@ -14,7 +14,7 @@ pub enum Canonicalization {
 }
 
 /// Adds a whole header field in its signed form, with its CRLF.
-pub(crate) fn field(form: Canonicalization, field: &[u8], out: &mut Vec<u8>) {
+pub fn field(form: Canonicalization, field: &[u8], out: &mut Vec<u8>) {
     match form {
         Canonicalization::Simple => out.extend_from_slice(field),
         Canonicalization::Relaxed => relaxed_field(field, out),
@@ -54,7 +54,7 @@ fn relaxed_field(field: &[u8], out: &mut Vec<u8>) {
 
 /// A body on its way into its signed form.
 #[derive(Clone, Debug)]
-pub(crate) struct Body {
+pub struct Body {
     form: Canonicalization,
     /// Octets of the signed form have come out already.
     begun: bool,
@@ -68,7 +68,8 @@ pub(crate) struct Body {
 
 impl Body {
     /// The start of a body.
-    pub(crate) fn new(form: Canonicalization) -> Self {
+    #[must_use]
+    pub fn new(form: Canonicalization) -> Self {
         Body {
             form,
             begun: false,
@@ -79,7 +80,7 @@ impl Body {
     }
 
     /// Takes the next octets and gives out what of the signed form is certain.
-    pub(crate) fn push(&mut self, octets: &[u8], out: &mut impl FnMut(&[u8])) {
+    pub fn push(&mut self, octets: &[u8], out: &mut impl FnMut(&[u8])) {
         let mut rest = octets;
         while let [first, tail @ ..] = rest {
             match first {
@@ -114,7 +115,7 @@ impl Body {
     }
 
     /// Ends the body (RFC 6376 §3.4.3: an empty one is one line end; §3.4.4: it is nothing).
-    pub(crate) fn finish(mut self, out: &mut impl FnMut(&[u8])) {
+    pub fn finish(mut self, out: &mut impl FnMut(&[u8])) {
         if self.carriage_return {
             self.release(out);
         }

@@ -9,7 +9,7 @@
 
 pub(crate) mod block;
 pub(crate) mod body;
-pub(crate) mod canonical;
+pub mod canonical;
 pub(crate) mod check;
 pub(crate) mod flaw;
 pub(crate) mod key;
