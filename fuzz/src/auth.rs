@@ -40,8 +40,14 @@ pub fn exchange(octets: &[u8]) {
         }
         over |= !matches!(step, Step::Challenge(_));
         step = exchange.respond(response, &channel);
-        assert!(!matches!(step, Step::Proven(..)), "nobody knows the password");
-        assert!(!over || matches!(step, Step::Malformed(_)), "{step:?} after the end");
+        assert!(
+            !matches!(step, Step::Proven(..)),
+            "nobody knows the password"
+        );
+        assert!(
+            !over || matches!(step, Step::Malformed(_)),
+            "{step:?} after the end"
+        );
         if let Step::Password(claimed, password) = &step {
             let _ = (claimed.shown(), password.forms());
         }

@@ -10,7 +10,12 @@ pub fn of_a_peer(octets: &[u8]) {
     let Some(about) = About::read(&CertificateDer::from(octets)) else {
         return;
     };
-    for name in about.names.dns.iter().filter(|name| !name.starts_with("*.")) {
+    for name in about
+        .names
+        .dns
+        .iter()
+        .filter(|name| !name.starts_with("*."))
+    {
         assert_eq!(*name, name.to_ascii_lowercase());
         assert!(about.names.cover(name));
     }

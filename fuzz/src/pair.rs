@@ -239,6 +239,16 @@ impl Pair {
         match event {
             server::Event::Connected => self.server.answer(or(Reply::greeting("mx.example.org"))),
             server::Event::Hello(_) => self.server.answer(or(Reply::hello())),
+            server::Event::StartTls => self.server.answer(or(Reply::start_tls())),
+            server::Event::Auth(server::Auth::Cancelled) => {}
+            // With nothing to begin with, there is a challenge.
+            server::Event::Auth(server::Auth::Begin { initial: None, .. }) => {
+                self.server.challenge(b"who?");
+            }
+            server::Event::Auth(_) => {
+                let welcome = Reply::new(235, (2, 7, 0), "welcome");
+                self.server.answer(or(welcome));
+            }
             server::Event::Mail(_) => {
                 self.draft = Message::default();
                 self.server.answer(or(Reply::sender_ok()));
