@@ -212,6 +212,43 @@ END"
     sends_with_each("node", &["PLAIN", "LOGIN", "CRAM-MD5"], &script);
 }
 
+#[test]
+fn lettre_logs_in() {
+    use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+    use lettre::transport::smtp::client::{Tls, TlsParameters};
+    use lettre::{SmtpTransport, Transport as _};
+    let server = server();
+    let address = |text: &str| text.parse::<lettre::Address>().unwrap();
+    let to = vec![address("alice@local.example")];
+    let envelope = lettre::address::Envelope::new(Some(address(CAROL)), to).unwrap();
+    let parameters = TlsParameters::builder("127.0.0.1".into());
+    let parameters = parameters
+        .dangerous_accept_invalid_certs(true)
+        .dangerous_accept_invalid_hostnames(true)
+        .build_rustls()
+        .unwrap();
+    let mut sent = 0;
+    for (mechanism, name) in [(Mechanism::Plain, "PLAIN"), (Mechanism::Login, "LOGIN")] {
+        for (listener, tls) in [
+            (STARTTLS, Tls::Required(parameters.clone())),
+            (IMPLICIT, Tls::Wrapper(parameters.clone())),
+        ] {
+            let transport = SmtpTransport::builder_dangerous("127.0.0.1")
+                .port(server.addresses[listener].port())
+                .tls(tls)
+                .authentication(vec![mechanism])
+                .credentials(Credentials::new(CAROL.into(), "pencil".into()))
+                .build();
+            let letter = LETTER.replace('\n', "\r\n");
+            transport.send_raw(&envelope, letter.as_bytes()).unwrap();
+            sent += 1;
+            let arrived = mailbox::wait(&server.dir().join("mail/alice"), sent, SOON);
+            assert_eq!(arrived.len(), sent);
+        }
+        assert_eq!(logins(&server, name), 2);
+    }
+}
+
 /// GNU SASL's own client: an implementation of SCRAM, and of its channel binding, that nobody here
 /// wrote. Its SCRAM-SHA-256 without -PLUS needs `--no-cb`.
 #[test]
