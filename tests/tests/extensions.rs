@@ -427,3 +427,79 @@ fn binary_content_needs_its_name_and_chunks() {
     assert_eq!(dialogue.answer().code, 550);
     assert_eq!(dialogue.ask("NOOP").code, 250);
 }
+
+/// Sends a message that is to go in TLS all the way.
+const REQUIRE_TLS: &str = "
+import smtplib, ssl, sys
+letter = 'Subject: secret\\r\\nTLS-Required: No\\r\\n\\r\\nthe body\\r\\n'
+with smtplib.SMTP('127.0.0.1', int(sys.argv[1])) as client:
+    client.ehlo()
+    assert not client.has_extn('requiretls')
+    client.starttls(context=ssl._create_unverified_context())
+    client.ehlo()
+    assert client.has_extn('requiretls')
+    to = ['x@remote.example', 'alice@local.example']
+    client.sendmail('bob@local.example', to, letter, mail_options=['REQUIRETLS'])
+";
+
+#[test]
+fn what_is_to_go_in_tls_all_the_way_comes_back_without_its_body_where_it_cannot() {
+    if !client::is_there("python3") {
+        return;
+    }
+    let far = Server::start(setup::BASE);
+    let route = format!(
+        "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{}\"\n",
+        far.address()
+    );
+    let base = setup::BASE.replace("tls = \"none\"", "tls = \"starttls\"");
+    let server = Server::start(&format!("{base}{route}"));
+    let script = format!("exec python3 -c \"{REQUIRE_TLS}\" \"$1\"");
+    let port = server.address().port().to_string();
+    let told = told(&mut client::command("python3", &script, &[&port]));
+    assert!(told.status.success(), "{}", told.err);
+    // A mailbox is the end of the way; the route is not verified.
+    let found = mailbox::wait(&server.dir().join("mail/alice"), 1, SOON);
+    assert!(String::from_utf8_lossy(&found[0]).contains("with ESMTPS id"));
+    let found = mailbox::wait(&server.dir().join("mail/bob"), 1, SOON);
+    let report = read(server.dir(), &found[0]);
+    assert_eq!(report["recipients"][0]["status"], "5.7.30", "{report}");
+    assert_eq!(report["types"][2], "text/rfc822-headers");
+    let returned = report["returned"].as_str().unwrap();
+    assert!(returned.contains("Subject: secret") && !returned.contains("the body"));
+    assert!(far.records().iter().all(|r| r["event"] != "transaction"));
+}
+
+#[test]
+fn where_the_next_server_lacks_them_success_is_relayed_and_utf8_comes_back() {
+    let settings = "smtpd_discard_ehlo_keywords = dsn, smtputf8";
+    let Some(postfix) = Postfix::start(free_address(), settings) else {
+        return;
+    };
+    if !client::is_there("python3") {
+        return;
+    }
+    let route = format!(
+        "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{}\"\n",
+        postfix.address
+    );
+    let server = Server::start(&setup::with(&route));
+    let mut dialogue = Dialogue::open(server.address());
+    let message = sample("plain", b"body\r\n").octets;
+    let rcpt = "<x@remote.example> NOTIFY=SUCCESS";
+    let answer = send(&mut dialogue, "<bob@local.example>", &[rcpt], &message);
+    assert_eq!(answer.code, 250, "{answer:?}");
+    let message = "Subject: grüße\r\n\r\nbody\r\n".as_bytes();
+    let mail = "<bob@local.example> SMTPUTF8";
+    let answer = send(&mut dialogue, mail, &["<y@remote.example>"], message);
+    assert_eq!(answer.code, 250, "{answer:?}");
+    let found = mailbox::wait(&server.dir().join("mail/bob"), 2, SOON);
+    let reports: Vec<_> = found.iter().map(|r| read(server.dir(), r)).collect();
+    let relayed = with(&reports, "relayed");
+    let recipient = &relayed["recipients"][0];
+    assert_eq!(recipient["final-recipient"], "rfc822; x@remote.example");
+    assert_eq!(recipient["remote-mta"], "dns; [127.0.0.1]", "{recipient}");
+    let failed = with(&reports, "failed");
+    assert_eq!(failed["recipients"][0]["status"], "5.6.7", "{failed}");
+    assert_eq!(mailbox::messages(&postfix.maildir()).len(), 1);
+}

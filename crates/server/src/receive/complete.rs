@@ -126,6 +126,7 @@ fn is_named(field: &[u8], name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use posthaste_message::header::Scan;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -156,7 +157,6 @@ mod tests {
     }
 
     const DATE: &str = "Date: Tue, 24 Nov 2026 10:29:04 +0000";
-    const ID: &str = "Message-ID: <1a20d19e280.0000000000000007@mx.ours.test>";
 
     #[test]
     fn what_is_missing_is_added_and_what_is_hidden_removed() {
@@ -171,7 +171,6 @@ mod tests {
         let hidden = "Date: x\r\nBcc: a@b,\r\n c@d\r\nMessage-ID: <1@b>\r\nBCC: e@f\r\n\
                       resent-bcc: g@h\r\n\r\nBcc: body\r\n";
         assert_eq!(done(hidden), ["-Bcc", "-Bcc", "-Resent-Bcc"]);
-        let _ = ID;
     }
 
     #[test]
@@ -203,5 +202,30 @@ mod tests {
         }
         let large = format!("A: {}\r\n", "x".repeat(60_000)).repeat(5);
         assert_eq!(done(&large), ["nothing"]);
+    }
+
+    /// Octets in which field names, signatures and their tags are frequent.
+    fn blocks() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            3 => Just(b"\r\n".to_vec()),
+            2 => Just(b"Bcc: a@b".to_vec()),
+            2 => Just(b"DKIM-Signature:".to_vec()),
+            2 => Just(b" h=date:bcc;".to_vec()),
+            1 => Just(b"Date: x".to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..6),
+        ];
+        proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_block_breaks_it_and_nothing_is_hidden_from_it(block in blocks()) {
+            let edits = edits(&block, &MEANS);
+            let signed = block.windows(15).any(|w| w.eq_ignore_ascii_case(b"dkim-signature:"));
+            let hidden = fields::split(&block).iter().filter(|f| is_named(f, "Bcc")).count();
+            let gone = edits.iter().filter(|e| matches!(e, Edit::Delete { .. })).count();
+            prop_assert!(signed || gone == hidden);
+            prop_assert!(edits.len() <= hidden + 2);
+        }
     }
 }
