@@ -47,6 +47,14 @@ impl Authority {
     /// # Panics
     /// When they cannot be written.
     pub fn certify(&self, folder: &Path, name: &str, names: &[&str]) {
+        self.certify_for(folder, name, names, (1, 80));
+    }
+
+    /// As [`Authority::certify`], valid from so many days ago and for so many days.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn certify_for(&self, folder: &Path, name: &str, names: &[&str], days: (u64, u64)) {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
@@ -56,7 +64,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        valid(&mut params, 1, 80);
+        valid(&mut params, days.0, days.1);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         put(&folder.join(format!("{name}.key")), &key.serialize_pem());
         put(&folder.join(format!("{name}.pem")), &certificate.pem());

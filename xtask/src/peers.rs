@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 9] = [
+const PEERS: [Peer; 10] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -52,6 +52,11 @@ const PEERS: [Peer; 9] = [
         name: "nsd",
         packages: &["nsd"],
         users: &["nsd"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "pebble",
+        packages: &["pebble"],
         ..Peer::NONE
     },
     Peer {

@@ -30,6 +30,8 @@ pub mod lookup; // recipients to mailboxes, addresses to where they go
 
 pub mod serve; // the stages wired together: a node
 
+pub mod acme; // certificates from an authority
+
 pub mod shutdown; // stopping in order
 
 pub mod telemetry; // what happened, as records

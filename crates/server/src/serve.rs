@@ -6,9 +6,10 @@
 //!
 //! This module does **not** read files of configuration or signals: `main` does.
 
+mod certificates;
 mod wiring;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
 use rustls::RootCertStore;
 
+use crate::acme::authority::{self, Authority};
+use crate::acme::challenge;
 use crate::authenticate::Guard;
 use crate::authenticate::accounts::store::Store;
 use crate::authenticate::failures::file;
-use crate::authenticate::mechanism::Mechanism;
-use crate::config::{CertificateFiles, Config, Listener, ListenerTls};
+use crate::config::{Config, Listener};
 use crate::control::Control;
 use crate::deliver::helper::Helpers;
 use crate::deliver::outbound::Credentials;
@@ -34,8 +36,9 @@ use crate::shutdown::{DRAIN_TIME, Shutdown};
 use crate::telemetry::{self, Event, Log};
 use crate::tls::certificates::Certificates;
 use crate::tls::server::Acceptor;
-use crate::tls::{generated, roots, watch};
+use crate::tls::watch;
 
+use certificates::{asking, certificate_files, client_roots, uses_tls};
 use wiring::{Names, Wiring, schedule_settings};
 
 /// How long the last records may take to be read.
@@ -47,6 +50,7 @@ const SMTP_PORT: u16 = 25;
 /// accepting, and the certificates and passwords that it names.
 pub struct Sockets {
     bound: Vec<Bound>,
+    visited: Vec<challenge::Bound>,
     certificates: Arc<Certificates>,
     credentials: Credentials,
     client_roots: Option<Arc<RootCertStore>>,
@@ -65,6 +69,7 @@ pub struct Node {
     config: Config,
     parts: Parts,
     certificates: Arc<Certificates>,
+    authority: Authority,
 }
 
 /// What outlives a configuration.
@@ -87,7 +92,7 @@ impl Parts {
         (sockets, helpers): (&Sockets, Vec<Arc<Helpers>>),
     ) -> Result<Self, Fault> {
         let certificates = &sockets.certificates;
-        if config.certificates.is_empty() {
+        if config.certificates.is_empty() || config.acme.is_some() {
             certificates.exchange(&certificate_files(world, config)?, &*world.disk)?;
         }
         Ok(Parts {
@@ -118,44 +123,11 @@ pub fn bind(world: &World, config: &Config) -> Result<Sockets, Fault> {
     let (credentials, _) = Credentials::read(config, &*world.disk, &Credentials::default())?;
     Ok(Sockets {
         bound,
+        visited: authority::bind(world, config.acme.as_ref())?,
         certificates,
         credentials,
         client_roots: client_roots(world, config)?,
     })
-}
-
-/// The authorities whose certificates let clients log in.
-fn client_roots(world: &World, config: &Config) -> Result<Option<Arc<RootCertStore>>, Fault> {
-    let external = config.accounts.mechanisms.contains(&Mechanism::External);
-    let Some(named) = config.client_ca.as_ref().filter(|_| external) else {
-        return Ok(None);
-    };
-    roots::with_file(RootCertStore::empty(), &named.path, &*world.disk).map(Some)
-}
-
-/// The acceptor that asks clients for a certificate, where they may log in with one.
-fn asking(
-    world: &World,
-    certificates: &Arc<Certificates>,
-    roots: Option<Arc<RootCertStore>>,
-) -> Result<Option<Acceptor>, Fault> {
-    let (certificates, clock) = (certificates.clone(), world.clock.clone());
-    let ask = |roots| Acceptor::new(certificates, Some(roots), clock);
-    roots.map(ask).transpose()
-}
-
-fn uses_tls(config: &Config) -> bool {
-    config.listeners.iter().any(|l| l.tls != ListenerTls::None)
-}
-
-/// The certificates to be served. Where the configuration names none, the server's own is made.
-fn certificate_files(world: &World, config: &Config) -> Result<Vec<CertificateFiles>, Fault> {
-    if !uses_tls(config) || !config.certificates.is_empty() {
-        return Ok(config.certificates.clone());
-    }
-    let (name, now) = (config.hostname.as_str(), world.clock.now());
-    let own = generated::ensure(&config.data_dir, name, &*world.disk, now)?;
-    Ok(vec![own])
 }
 
 /// Whether mail that goes by MX could come to this listener. At an address of this machine alone,
@@ -195,6 +167,14 @@ fn bind_one(world: &World, at: &Endpoint, settings: Arc<Listener>) -> Result<Bou
     })
 }
 
+fn open_control(control: Control, data_dir: &Path) -> Result<(), Fault> {
+    let socket = crate::control::socket(data_dir);
+    control.open(data_dir).map_err(|e| {
+        Fault::new(format!("listening on {}", socket.display()), e)
+            .fix("give the server's user the folder `data_dir`, with a path below 100 characters")
+    })
+}
+
 impl Node {
     /// Opens the queue and begins to serve, with what was had before privileges were dropped.
     ///
@@ -208,6 +188,9 @@ impl Node {
     ) -> Result<Node, Fault> {
         let shutdown = Shutdown::default();
         let parts = Parts::new(world, log, config, (&sockets, helpers))?;
+        let visited = (sockets.visited, &shutdown);
+        let certificates = sockets.certificates;
+        let authority = Authority::new((world, log), config, &certificates, visited)?;
         let wiring = Wiring::new(world, log, config, &parts);
         let names = Arc::new(Names::new(wiring.directory.clone()));
         let queue = wiring.open_queue(&names)?;
@@ -227,12 +210,7 @@ impl Node {
             failures: parts.guard.failures.clone(),
             hostname: config.hostname.to_string(),
         };
-        let socket = crate::control::socket(&config.data_dir);
-        control.open(&config.data_dir).map_err(|e| {
-            Fault::new(format!("listening on {}", socket.display()), e).fix(
-                "give the server's user the folder `data_dir`, with a path below 100 characters",
-            )
-        })?;
+        open_control(control, &config.data_dir)?;
         world
             .work
             .spawn("dispatch", Box::pin(dispatch.clone().run()));
@@ -253,7 +231,8 @@ impl Node {
             open,
             config: config.clone(),
             parts,
-            certificates: sockets.certificates,
+            certificates,
+            authority,
         };
         node.begin();
         Ok(node)
@@ -274,6 +253,7 @@ impl Node {
         let (certificates, world) = (self.certificates.clone(), self.world.clone());
         let watching = watch::run(certificates, world, self.log.clone(), self.shutdown.clone());
         self.world.work.spawn("certificates", Box::pin(watching));
+        self.authority.keep(&self.shutdown);
     }
 
     /// Remembers failed logins for the next start.
@@ -326,6 +306,8 @@ impl Node {
         let roots = client_roots(&self.world, config)?;
         let asking = asking(&self.world, &self.certificates, roots)?;
         self.exchange_certificates(config)?;
+        self.authority
+            .reload(config.acme.as_ref(), &self.shutdown)?;
         self.listen(wanted(config))?;
         faults.iter().for_each(|f| self.log.fault_of(f));
         self.parts.credentials = credentials;

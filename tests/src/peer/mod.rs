@@ -11,6 +11,7 @@ mod dovecot;
 mod exim;
 mod nsd;
 mod opensmtpd;
+mod pebble;
 mod postfix;
 
 use std::io::Read;
@@ -23,6 +24,7 @@ pub use dovecot::Dovecot;
 pub use exim::Exim;
 pub use nsd::Nsd;
 pub use opensmtpd::OpenSmtpd;
+pub use pebble::Pebble;
 pub use postfix::Postfix;
 
 use crate::{root, skip};

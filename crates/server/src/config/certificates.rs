@@ -11,6 +11,7 @@ use posthaste_world::{Disk, Timestamp};
 use rustls::RootCertStore;
 
 use super::{CertificateFiles, Config, DEFAULT_USER, Finding, ListenerTls, NamedFile};
+use crate::acme::store::Store;
 use crate::deliver::outbound;
 use crate::tls::certificates::{DAYS_WARNED, days_left};
 use crate::tls::date;
@@ -68,20 +69,30 @@ fn served(config: &Config, disk: &dyn Disk, now: Timestamp) -> Vec<Finding> {
     if config.listeners.iter().all(|l| l.tls == ListenerTls::None) {
         return Vec::new();
     }
+    // The certificate of an authority is the server's own business, and comes with its name.
+    let default = config
+        .certificates
+        .first()
+        .filter(|_| config.acme.is_none());
     let mut findings = Vec::from_iter(authorities(config, disk));
-    let Some(default) = config.certificates.first() else {
+    if config.certificates.is_empty() && config.acme.is_none() {
         findings.push(own());
-        return findings;
-    };
+    }
+    if config.acme.is_some() {
+        let store = Store::of(&config.data_dir);
+        // Who may not look into the server's folder is told nothing of it.
+        let given = store.pair(disk);
+        findings.extend(given.and_then(|about| age(&store.files(), &about, now)));
+    }
     for files in &config.certificates {
         match Pair::read(files, disk) {
             Err(unusable) => findings.push(unusable_file(files, unusable)),
             Ok(pair) => {
                 findings.extend(age(files, &pair.about, now));
-                if files == default && !pair.about.names.cover(config.hostname.as_str()) {
+                if Some(files) == default && !pair.about.names.cover(config.hostname.as_str()) {
                     findings.push(another_name(files, config));
                 }
-                if files != default && pair.about.names.dns.is_empty() {
+                if Some(files) != default && pair.about.names.dns.is_empty() {
                     findings.push(nameless(files));
                 }
             }

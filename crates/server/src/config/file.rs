@@ -147,6 +147,34 @@ section! {
         client_ca: String = Absent("clients are not asked for a certificate");
         /// Further certificates, for peers that ask for one of their names.
         sni: Tables<Sni> = Is("[]");
+        /// An authority from which the certificate comes, in the place of `certificate` and `key`.
+        acme: Acme = Absent("no authority is asked");
+    }
+}
+
+section! {
+    /// An authority that speaks ACME (RFC 8555), such as Let's Encrypt. It gives one certificate
+    /// for all `names`, which is renewed when a third of its life is left, and served as soon as it
+    /// is there; until then the server's own is. After a failure it is tried again after 5 minutes,
+    /// then after growing times of up to half a day, and after a reload.
+    Acme "[tls.acme]" {
+        /// `true` says that you have read the authority's terms of service and agree to them.
+        accept_terms: bool = Required("true");
+        /// Your mail address, for the authority to write to when something is wrong.
+        contact: String = Absent("the authority cannot write to you");
+        /// URL of the authority's directory.
+        directory: String = Is("\"https://acme-v02.api.letsencrypt.org/directory\"");
+        /// Names that the certificate is for.
+        names: Many<String> = Absent("the server's `hostname`");
+        /// How the authority is shown that the names are yours: `http-01` by a file at port 80 of
+        /// each name, `tls-alpn-01` by a handshake at port 443.
+        challenge: String = Is("\"http-01\"");
+        /// Where the server waits for the authority, and serves nothing else.
+        address: Many<String> = Absent(
+            "port 80 (`http-01`) or 443 (`tls-alpn-01`) of `0.0.0.0` and `[::]`"
+        );
+        /// File in PEM with further roots that the authority's own server may be verified by.
+        ca: String = Absent("the system's roots alone");
     }
 }
 

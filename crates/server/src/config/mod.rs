@@ -67,6 +67,8 @@ pub struct Config {
     pub client_ca: Option<NamedFile>,
     /// Who may authenticate.
     pub accounts: Accounts,
+    /// The authority that certificates are asked of, if any.
+    pub acme: Option<Acme>,
     /// DNS servers; none means the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// What one message, one connection and one address may cost.
@@ -168,6 +170,52 @@ pub struct Accounts {
     pub state: store::State,
     /// Mechanisms that may be offered, in this order.
     pub mechanisms: Vec<Mechanism>,
+}
+
+/// An authority that speaks ACME, and what is asked of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acme {
+    /// The URL of its directory.
+    pub directory: String,
+    /// Where it may write to when something is wrong.
+    pub contact: Option<Mailbox>,
+    /// Names for the certificate; A-labels, lower case; at least one.
+    pub names: Vec<String>,
+    /// How it is shown that the names are ours.
+    pub challenge: Challenge,
+    /// Where the authority comes by.
+    pub addresses: Vec<SocketAddr>,
+    /// File of further roots that the authority's own certificate may lead to.
+    pub ca: Option<PathBuf>,
+}
+
+/// How an authority is shown that a name is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Challenge {
+    /// By a file over HTTP (RFC 8555 §8.3).
+    Http01,
+    /// By a certificate in a handshake (RFC 8737).
+    TlsAlpn01,
+}
+
+impl Challenge {
+    /// Its name in the configuration and in ACME.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Challenge::Http01 => "http-01",
+            Challenge::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+
+    /// The port at which an authority comes by.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Challenge::Http01 => 80,
+            Challenge::TlsAlpn01 => 443,
+        }
+    }
 }
 
 /// What one message, one connection and one address may cost.

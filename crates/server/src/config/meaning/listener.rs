@@ -214,7 +214,7 @@ impl Meaning<'_> {
     }
 
     /// Reports an endpoint that an earlier one leaves no room for.
-    fn free(&mut self, new: &Endpoint, span: &Range<usize>, taken: &[Endpoint]) {
+    pub(super) fn free(&mut self, new: &Endpoint, span: &Range<usize>, taken: &[Endpoint]) {
         if matches!(new, Endpoint::Unix(_)) && taken.contains(new) {
             let cause = "this socket is listened on twice";
             self.reader.error(span, cause, "remove one of them");

@@ -4,6 +4,7 @@
 //! when it cannot be used; the others go on, so that one run reports everything.
 
 mod accounts;
+mod acme;
 mod domain;
 mod limits;
 mod listener;
@@ -89,6 +90,7 @@ impl Meaning<'_> {
         let certificates = self.certificates(file);
         let client_ca = self.client_ca(file);
         let accounts = file.accounts.as_ref().and_then(|a| self.accounts(&a.value));
+        let acme = self.acme(file, hostname.as_ref());
         let dns_servers = self.dns_servers(file);
         let limits = self.limits(file);
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
@@ -105,6 +107,7 @@ impl Meaning<'_> {
             certificates,
             client_ca,
             accounts: accounts?,
+            acme,
             dns_servers,
             limits: limits?,
             domains: domains?,

@@ -33,7 +33,8 @@ impl Meaning<'_> {
         };
         let further = tls.sni.as_ref().map(|s| s.value.0.as_slice());
         let further = further.unwrap_or_default();
-        if let (None, None, Some(first)) = (&tls.certificate, &tls.key, further.first()) {
+        let default_of = (&tls.certificate, &tls.key, &tls.acme);
+        if let ((None, None, None), Some(first)) = (default_of, further.first()) {
             self.reader.error(
                 &first.span,
                 "there is a certificate for some names, but none for the others",
