@@ -80,6 +80,18 @@ impl Dialogue {
         Dialogue::over(TcpStream::from(stream))
     }
 
+    /// Waits longer for each reply than [`SOON`].
+    ///
+    /// # Panics
+    /// When the system does not let it.
+    pub fn wait_at_most(&mut self, limit: std::time::Duration) {
+        let socket = match self.stream.get_ref() {
+            Stream::Clear(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
+        };
+        socket.set_read_timeout(Some(limit)).expect("a limit");
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(SOON)).expect("a limit");
         stream.set_nodelay(true).expect("no delay");

@@ -67,6 +67,7 @@ async fn every_case_of_the_table_comes_out_as_it_says() {
         let facts = Facts {
             spf: case.spf,
             dkim: &case.dkim,
+            undecided: &[],
         };
         let checked = dmarc::check(&case.zone, &authors, &facts).await;
         let asked = case.zone.asked.load(Ordering::Relaxed);
@@ -103,6 +104,33 @@ fn is(checked: &Checked, asked: usize, want: &str) -> bool {
 }
 
 #[tokio::test]
+async fn what_could_not_be_checked_fails_nothing_that_it_might_have_passed() {
+    let mut zone = Zone::default();
+    zone.txt("_dmarc.example.com", "v=DMARC1; p=reject");
+    let authors = Authors::of_fields(&[b"x@news.example.com"]);
+    for (undecided, verdict) in [
+        (&["mail.example.com"][..], "temperror"),
+        (&["example.com."], "temperror"),
+        (&["example.net", "badexample.com"], "fail"),
+        (&[], "fail"),
+    ] {
+        let facts = Facts {
+            spf: Some("example.net"),
+            dkim: &[],
+            undecided,
+        };
+        let checked = dmarc::check(&zone, &authors, &facts).await;
+        assert_eq!(checked.verdict.word(), verdict, "{undecided:?}");
+        let facts = Facts {
+            spf: Some("example.com"),
+            ..facts
+        };
+        let checked = dmarc::check(&zone, &authors, &facts).await;
+        assert_eq!(checked.verdict.word(), "pass", "{undecided:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_hostile_message_costs_few_questions() {
     // Twenty signatures below the author's organizational domain, deep names all.
     let mut zone = Zone::default();
@@ -116,6 +144,7 @@ async fn a_hostile_message_costs_few_questions() {
     let facts = Facts {
         spf: None,
         dkim: &signers,
+        undecided: &[],
     };
     let authors = Authors::of_fields(&[from.as_bytes()]);
     let checked = dmarc::check(&zone, &authors, &facts).await;

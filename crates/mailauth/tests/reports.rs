@@ -581,6 +581,7 @@ async fn failure_reports_are_written_only_to_those_who_want_them() {
             let facts = Facts {
                 spf: spf.then_some("example.org"),
                 dkim: &["example.org"],
+                undecided: &[],
             };
             dmarc::check(&zone, &Authors::of_fields(&[b"a@example.org"]), &facts).await
         }
@@ -673,6 +674,7 @@ async fn a_row_is_made_of_what_was_checked_and_decided() {
     let facts = Facts {
         spf: None,
         dkim: &["example.org"],
+        undecided: &[],
     };
     let passed = dmarc::check(&zone, &Authors::of_fields(&[b"a@example.org"]), &facts).await;
     let decision = passed.decide(&Local {

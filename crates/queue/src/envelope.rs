@@ -210,6 +210,12 @@ impl Message {
         }
     }
 
+    /// Whether it has this tag.
+    #[must_use]
+    pub fn is_tagged(&self, tag: &str) -> bool {
+        self.tags.iter().any(|t| &**t == tag)
+    }
+
     /// When its age begins to count.
     #[must_use]
     pub fn begins(&self) -> Timestamp {

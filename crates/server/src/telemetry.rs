@@ -15,10 +15,13 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use posthaste_mailauth::Verdict;
+use posthaste_mailauth::dkim::Finding;
 use posthaste_world::{Clock, Work};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::authenticate::message::Judgement;
 use crate::fault::Fault;
 use crate::tls::{Facts, Peer};
 
@@ -28,6 +31,9 @@ const BUFFER_MAX: usize = 4 * 1024 * 1024;
 const GATHER: Duration = Duration::from_millis(10);
 /// Characters of a peer's text that are kept in a record.
 const TEXT_MAX: usize = 1024;
+
+/// Signatures of a message that a record names.
+const NAMED: usize = 10;
 
 /// One record.
 #[derive(Debug, Serialize)]
@@ -157,6 +163,9 @@ pub enum Event<'a> {
         /// The account that submitted it.
         #[serde(skip_serializing_if = "Option::is_none")]
         account: Option<&'a str>,
+        /// What was found about who sent it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender<'a>>,
         /// What protected it.
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<&'a Tls>,
@@ -209,6 +218,15 @@ pub enum Event<'a> {
         id: &'a str,
         /// Where it goes.
         to: Cow<'a, str>,
+    },
+    /// A report was not made, since its reverse-path is most likely forged.
+    ReportWithheld {
+        /// Queue id of the message that would have been reported on.
+        about: &'a str,
+        /// The reverse-path.
+        to: Cow<'a, str>,
+        /// Recipients that it would have named.
+        recipients: usize,
     },
     /// The operator changed something in the queue.
     Operator {
@@ -294,6 +312,51 @@ impl From<&Facts> for Tls {
                 Peer::Unverified(why) => Some(clean(why).into_owned()),
                 Peer::Verified(_) => Some("verified".into()),
             },
+        }
+    }
+}
+
+/// What was found about who sent a message, in the words of RFC 8601.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sender<'a> {
+    /// SPF of MAIL FROM.
+    pub spf: &'static str,
+    /// Each signature, as `pass example.org`; the first ten.
+    pub dkim: Vec<String>,
+    /// The ARC chain.
+    pub arc: &'static str,
+    /// DMARC.
+    pub dmarc: &'static str,
+    /// The domain that the From field names.
+    pub from: Cow<'a, str>,
+    /// What was to be done: `none`, `quarantine`, `reject`.
+    pub disposition: &'static str,
+    /// Why it is not what the domain asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<&'static str>,
+}
+
+impl<'a> From<&'a Judgement> for Sender<'a> {
+    fn from(judgement: &'a Judgement) -> Self {
+        let dmarc = &judgement.dmarc;
+        let signature = |found: &Finding| {
+            let result = format!("{} {}", found.verdict.word(), found.domain);
+            clean(&result).into_owned()
+        };
+        let spf = judgement.mail_from().map(|checked| checked.verdict);
+        Sender {
+            spf: spf.unwrap_or(Verdict::None).word(),
+            dkim: judgement.dkim.iter().take(NAMED).map(signature).collect(),
+            arc: judgement.arc.verdict.word(),
+            dmarc: dmarc.verdict.word(),
+            from: clean(dmarc.domain.as_deref().unwrap_or_default()),
+            disposition: judgement.disposition().word(),
+            because: judgement
+                .decision
+                .overrides
+                .iter()
+                .map(|reason| reason.kind.word())
+                .collect(),
         }
     }
 }

@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use posthaste_mailauth::dmarc::Policy;
-use posthaste_mailauth::{dkim, dmarc, spf};
+use posthaste_mailauth::dmarc::{self, Policy};
+use posthaste_mailauth::{dkim, spf};
 use posthaste_message::header::Scan;
 use posthaste_smtp::address::{ReversePath, Utf8};
 use posthaste_world::disk::{File, Open};
@@ -89,11 +89,10 @@ fn outside(
     let mut doors = real::Settings::default();
     doors.dns.servers = servers;
     let world = real::world(&doors).map_err(|e| Fault::new("starting", e))?;
-    let name = config.map_or_else(|| "localhost".to_owned(), |c| c.hostname.to_string());
+    let name = config.as_ref().map(|c| c.hostname.to_string());
     let settings = Settings {
-        authserv_id: name,
-        strictest: Policy::Quarantine,
-        trusted_sealers: Vec::new(),
+        authserv_id: name.unwrap_or_else(|| "localhost".to_owned()),
+        rules: config.map(|c| c.dmarc).unwrap_or_default(),
     };
     Ok((world, Arc::new(settings)))
 }

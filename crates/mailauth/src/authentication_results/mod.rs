@@ -12,3 +12,4 @@ mod write;
 pub(crate) use read::instance;
 pub use read::{MethodResult, Results, claims};
 pub use write::{AuthenticationResults, Entry};
+pub(crate) use write::{clean, comment};

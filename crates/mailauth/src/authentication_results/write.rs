@@ -133,7 +133,7 @@ fn quoted(text: &str, utf8: bool) -> String {
 }
 
 /// Text that may stand in a comment: its parentheses match, or there are none.
-fn comment(text: &str, utf8: bool) -> String {
+pub(crate) fn comment(text: &str, utf8: bool) -> String {
     let text = clean(text, utf8).replace('\\', "?");
     let mut depth = 0_i32;
     let matched = text.chars().all(|c| {
@@ -147,7 +147,8 @@ fn comment(text: &str, utf8: bool) -> String {
     }
 }
 
-fn clean(text: &str, utf8: bool) -> String {
+/// Text without control characters, and without others than ASCII where those may not stand.
+pub(crate) fn clean(text: &str, utf8: bool) -> String {
     let keep = |c: char| !c.is_control() && (utf8 || c.is_ascii());
     let cut = text.chars().take(MAX_TEXT);
     cut.map(|c| if keep(c) { c } else { '?' }).collect()

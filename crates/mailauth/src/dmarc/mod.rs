@@ -35,6 +35,9 @@ pub struct Facts<'a> {
     pub spf: Option<&'a str>,
     /// The `d=` of each signature that passed and covers the whole body (RFC 9989 §4.4.1).
     pub dkim: &'a [&'a str],
+    /// The domains for which SPF or a signature could not be checked for now. A message that one of
+    /// them might have let pass has not failed, but is undecided.
+    pub undecided: &'a [&'a str],
 }
 
 /// A verdict on a message, with all that explains it.
@@ -185,6 +188,7 @@ async fn check_domain(walker: &mut Walker<'_>, domain: &str, facts: &Facts<'_>) 
         failed = failed.or(Some(failure));
     }
     align(walker, &mut checked, record, facts, &mut failed).await;
+    failed = failed.or_else(|| undecided(facts, organizational));
     if let (Verdict::Fail, Some(failed)) = (checked.verdict, failed) {
         checked.verdict = Verdict::Temperror;
         checked.reason = failed;
@@ -283,6 +287,14 @@ async fn align(
             ),
         };
     }
+}
+
+/// What might have been aligned, had it been checked.
+fn undecided(facts: &Facts<'_>, organizational: &str) -> Option<String> {
+    let is_near = |domain: &String| name::is_within(domain, organizational);
+    let mut domains = facts.undecided.iter().filter_map(|d| name::ascii(d));
+    let domain = domains.find(is_near)?;
+    Some(format!("what {domain} publishes could not be looked up"))
 }
 
 /// Whether an identifier is aligned with the author domain. `Err` says what could not be looked up.

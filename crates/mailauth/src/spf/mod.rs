@@ -12,6 +12,7 @@
 //! verdict means for the message, and does not cache: the door does.
 
 mod evaluate;
+mod field;
 mod macros;
 pub mod record;
 

@@ -18,9 +18,11 @@ use posthaste_mailauth::dkim::{Keys, Service};
 use posthaste_mailauth::dmarc::{self, Authors, Decision, Local, Override, OverrideKind, Policy};
 use posthaste_mailauth::{Verdict, Verifier, arc, dkim, spf};
 use posthaste_message::header::Facts;
-use posthaste_smtp::address::ReversePath;
-use posthaste_world::{Dns, World};
+use posthaste_smtp::address::{DomainName, ReversePath, Utf8};
+use posthaste_world::{BoxFuture, Dns, World};
 use tokio::sync::oneshot;
+
+use crate::config::Dmarc;
 
 /// How long all look-ups of a message may take together, after its end. RFC 7208 §4.6.4 asks for at
 /// least 20 seconds for SPF; what is late is `temperror`.
@@ -45,10 +47,8 @@ pub struct Sender {
 pub struct Settings {
     /// Our name in Authentication-Results (RFC 8601 §2.5) and in explanations.
     pub authserv_id: String,
-    /// The strictest thing that is done with mail that fails DMARC.
-    pub strictest: Policy,
-    /// Whose ARC seals are believed, in lower-case A-labels.
-    pub trusted_sealers: Vec<String>,
+    /// What the configuration says.
+    pub rules: Dmarc,
 }
 
 /// What was found of a message.
@@ -64,7 +64,11 @@ pub struct Judgement {
     pub dmarc: dmarc::Checked,
     /// What DMARC and our settings say is to be done.
     pub decision: Decision,
-    authserv_id: String,
+    /// Its forwarder or mailing list is known.
+    pub is_exempt: bool,
+    settings: Arc<Settings>,
+    sender: Sender,
+    now_s: u64,
 }
 
 /// A message that is being judged.
@@ -72,6 +76,7 @@ pub struct Judge {
     world: World,
     settings: Arc<Settings>,
     sender: Sender,
+    now_s: u64,
     verifier: Verifier,
     spf: oneshot::Receiver<Vec<spf::Checked>>,
     keys: Option<oneshot::Receiver<Keys>>,
@@ -94,6 +99,7 @@ impl Judge {
             world: world.clone(),
             settings: settings.clone(),
             sender,
+            now_s,
             verifier: Verifier::new(now_s),
             spf,
             keys: None,
@@ -123,24 +129,30 @@ impl Judge {
         self.world.work.spawn("keys", Box::pin(fetching));
     }
 
+    /// What was looked up while the message came.
+    async fn looked_up(&mut self, late: &mut BoxFuture<'static, ()>) -> (Vec<spf::Checked>, Keys) {
+        let spf = tokio::select! {
+            biased;
+            Ok(spf) = &mut self.spf => spf,
+            () = &mut *late => late_spf(&self.sender),
+        };
+        let Some(keys) = &mut self.keys else {
+            return (spf, Keys::default());
+        };
+        let keys = tokio::select! {
+            biased;
+            keys = keys => keys.unwrap_or_default(),
+            () = late => Keys::default(),
+        };
+        (spf, keys)
+    }
+
     /// The verdicts, after the end of the message; `facts` are all that its scan found.
     pub async fn judge(mut self, facts: &Facts) -> Judgement {
         self.verifier.end(facts);
         self.look_up_keys();
         let mut late = self.world.clock.sleep(PATIENCE);
-        let spf = tokio::select! {
-            biased;
-            Ok(spf) = self.spf => spf,
-            () = &mut late => late_spf(&self.sender),
-        };
-        let keys = match self.keys {
-            None => Keys::default(),
-            Some(keys) => tokio::select! {
-                biased;
-                keys = keys => keys.unwrap_or_default(),
-                () = &mut late => Keys::default(),
-            },
-        };
+        let (spf, keys) = self.looked_up(&mut late).await;
         let authors = self.verifier.authors().cloned().unwrap_or_default();
         let found = self.verifier.judge(&keys, Service::Email);
         let covering = found.dkim.iter().filter(|f| f.unsigned_octets == 0);
@@ -148,29 +160,75 @@ impl Judge {
         let passed = spf
             .iter()
             .find(|c| c.identity == spf::Identity::MailFrom && c.verdict == Verdict::Pass);
+        let undecided = undecided(&spf, &found.dkim);
         let proved = dmarc::Facts {
             spf: passed.map(|c| c.domain.as_str()),
             dkim: &domains,
+            undecided: &undecided,
         };
         let dmarc = tokio::select! {
             biased;
             dmarc = dmarc::check(&*self.world.dns, &authors, &proved) => dmarc,
             () = &mut late => late_dmarc(&authors),
         };
-        let local = Local {
-            strictest: self.settings.strictest,
-            exempt: trusted(&found.arc, &self.settings.trusted_sealers),
-        };
-        let decision = dmarc.decide(&local);
+        let rules = &self.settings.rules;
+        let exempt = forwarder(self.sender.ip, rules)
+            .or_else(|| list(&proved, &rules.exempt_domains))
+            .or_else(|| trusted(&found.arc, &rules.trusted_sealers));
+        let is_exempt = exempt.is_some();
+        let decision = dmarc.decide(&Local {
+            strictest: rules.policy,
+            exempt,
+        });
         Judgement {
             spf,
             dkim: found.dkim,
             arc: found.arc,
             dmarc,
             decision,
-            authserv_id: self.settings.authserv_id.clone(),
+            is_exempt,
+            settings: self.settings,
+            sender: self.sender,
+            now_s: self.now_s,
         }
     }
+}
+
+/// The domains that might have authenticated the message, had the DNS answered.
+fn undecided<'a>(spf: &'a [spf::Checked], dkim: &'a [dkim::Finding]) -> Vec<&'a str> {
+    let spf = spf
+        .iter()
+        .filter(|c| c.identity == spf::Identity::MailFrom && c.verdict == Verdict::Temperror)
+        .map(|c| c.domain.as_str());
+    let dkim = dkim.iter().filter(|f| f.verdict == Verdict::Temperror);
+    spf.chain(dkim.map(|f| f.domain.as_str())).collect()
+}
+
+/// The exemption of a peer that is known to forward.
+fn forwarder(ip: Option<IpAddr>, rules: &Dmarc) -> Option<Override> {
+    let ip = ip.filter(|ip| rules.exempt_networks.contain(*ip))?;
+    Some(Override {
+        kind: OverrideKind::TrustedForwarder,
+        comment: format!("{ip} is in exempt_networks"),
+    })
+}
+
+/// The exemption of a mailing list, which is shown to be it.
+fn list(proved: &dmarc::Facts<'_>, exempt: &[DomainName]) -> Option<Override> {
+    let is_exempt = |domain: &&str| {
+        let name = DomainName::parse(domain, Utf8::Refused);
+        name.is_ok_and(|name| exempt.iter().any(|list| name.is_within(list)))
+    };
+    let domain = proved
+        .spf
+        .iter()
+        .chain(proved.dkim)
+        .copied()
+        .find(is_exempt)?;
+    Some(Override {
+        kind: OverrideKind::MailingList,
+        comment: format!("{domain}, which sent it, is in exempt_domains"),
+    })
 }
 
 /// The exemption that an ARC chain gives whose newest sealer is trusted, and which passed DMARC
@@ -243,23 +301,77 @@ async fn check_spf(
         receiver,
         now_s,
     };
-    let mut checked = Vec::new();
-    if !sender.helo.is_empty() {
-        checked.push(spf::check_helo(dns, &client).await);
-    }
-    let path = match sender.reverse_path.mailbox() {
-        Some(mailbox) => mailbox.to_string(),
-        None => String::new(),
+    let path = sender.path();
+    let helo = async {
+        match sender.helo.is_empty() {
+            true => None,
+            false => Some(spf::check_helo(dns, &client).await),
+        }
     };
-    checked.push(spf::check_mail_from(dns, &client, &path).await);
-    checked
+    let (helo, mail_from) = tokio::join!(helo, spf::check_mail_from(dns, &client, &path));
+    helo.into_iter().chain([mail_from]).collect()
+}
+
+impl Sender {
+    /// MAIL FROM without angle brackets; empty when it is null.
+    fn path(&self) -> String {
+        let mailbox = self.reverse_path.mailbox();
+        mailbox.map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 impl Judgement {
+    /// What is to be done with the message.
+    #[must_use]
+    pub fn disposition(&self) -> Policy {
+        self.decision.disposition
+    }
+
+    /// Our name in Authentication-Results.
+    #[must_use]
+    pub fn authserv_id(&self) -> &str {
+        &self.settings.authserv_id
+    }
+
+    /// How it was judged.
+    #[must_use]
+    pub fn rules(&self) -> &Dmarc {
+        &self.settings.rules
+    }
+
+    /// The verdict of SPF on MAIL FROM.
+    #[must_use]
+    pub fn mail_from(&self) -> Option<&spf::Checked> {
+        let mut checked = self.spf.iter();
+        checked.find(|c| c.identity == spf::Identity::MailFrom)
+    }
+
+    /// Whether the reverse-path is most likely somebody's who did not send this: its domain says
+    /// that the peer may not send for it, and nothing else speaks for the message. Reports to it
+    /// would reach a stranger.
+    #[must_use]
+    pub fn reverse_path_is_forged(&self) -> bool {
+        let denied = self.mail_from().is_some_and(|c| c.verdict == Verdict::Fail);
+        let spoken_for = matches!(self.dmarc.verdict, Verdict::Pass | Verdict::Temperror);
+        denied && !spoken_for && !self.is_exempt
+    }
+
+    /// The Received-SPF field of MAIL FROM (RFC 7208 §9.1); none where the peer has no address.
+    #[must_use]
+    pub fn received_spf(&self) -> Option<String> {
+        let client = spf::Client {
+            ip: self.sender.ip?,
+            helo: &self.sender.helo,
+            receiver: self.authserv_id(),
+            now_s: self.now_s,
+        };
+        Some(self.mail_from()?.received_spf(&client, &self.sender.path()))
+    }
+
     /// The results for the next program and for people (RFC 8601).
     #[must_use]
     pub fn authentication_results(&self) -> AuthenticationResults {
-        let mut results = AuthenticationResults::new(&self.authserv_id);
+        let mut results = AuthenticationResults::new(self.authserv_id());
         for checked in &self.spf {
             results.push(spf_entry(checked));
         }

@@ -93,6 +93,9 @@ section! {
         dns: Dns = Is("{}");
         /// What one message, one connection and one address may cost.
         limits: Limits = Is("{}");
+        /// Who really sent a message: what is found out about mail from other servers, and what is
+        /// done with mail that nobody stands behind.
+        dmarc: Dmarc = Is("{}");
         /// The domains whose mail we are responsible for. Recipients that do not exist are refused
         /// while the peer waits. A domain of ours always beats a route.
         domain: Tables<Domain> = Is("[]");
@@ -268,6 +271,38 @@ section! {
         /// answers: `refuse` them with 554, or `allow` it. Nobody is made to wait for this, and
         /// the `networks` of `[relay]` may always.
         early_talkers: String = Is("\"refuse\"");
+    }
+}
+
+section! {
+    /// Who really sent a message: what is found out about mail from other servers, and what is
+    /// done with mail that nobody stands behind. Judged is what comes to a listener for `mx`, but
+    /// not from the `networks` of `[relay]`; `posthaste verify` judges by the same keys.
+    Dmarc "[dmarc]" {
+        /// Whether SPF, DKIM, ARC and DMARC are checked, and the results written on top of the
+        /// message as Authentication-Results. Such fields in our name that were there before are
+        /// removed.
+        check: bool = Is("true");
+        /// What is done at most with mail that fails DMARC: `none` (it is only marked),
+        /// `quarantine`, or `reject` (550 where the author's domain publishes `p=reject`). RFC 9989
+        /// §7.4 advises against refusing mail for that alone: much of it came through a mailing
+        /// list. What cannot be looked up fails nothing.
+        policy: String = Is("\"quarantine\"");
+        /// What quarantine is: `junk` (into the folder `.Junk` of a Maildir; everywhere, a header
+        /// field `X-Posthaste-Disposition: quarantine`) or `hold` (it waits in the queue until the
+        /// operator releases or deletes it: `posthaste queue list state=held`).
+        quarantine: String = Is("\"junk\"");
+        /// Domains of forwarders and mailing lists whose ARC seals are believed: mail that passed
+        /// DMARC when it came to them, by their word, is exempt here. All sealers of a message must
+        /// be named.
+        trusted_sealers: Many<String> = Is("[]");
+        /// Networks of forwarders whose mail is only marked. SPF fails behind every forwarder.
+        exempt_networks: Many<Network> = Is("[]");
+        /// Domains, and all below them, whose mail is only marked when SPF or DKIM shows that it is
+        /// theirs, whoever its author is: mailing lists.
+        exempt_domains: Many<String> = Is("[]");
+        /// Whether a Received-SPF field is written, too, for filters that read nothing else.
+        received_spf: bool = Is("false");
     }
 }
 

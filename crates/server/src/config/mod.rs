@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use posthaste_mailauth::dmarc::Policy;
 use posthaste_smtp::address::{DomainName, Mailbox};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{Disk, Timestamp};
@@ -73,6 +74,8 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// What one message, one connection and one address may cost.
     pub limits: Limits,
+    /// What is found out about the senders of mail, and what follows.
+    pub dmarc: Dmarc,
     /// Domains we are responsible for.
     pub domains: Vec<Domain>,
     /// Who may relay without AUTH.
@@ -293,6 +296,49 @@ pub enum EarlyTalkers {
     Refuse,
     /// Nothing.
     Allow,
+}
+
+/// What is found out about the senders of mail from other servers, and what follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dmarc {
+    /// Whether mail is judged at all.
+    pub check: bool,
+    /// The strictest thing that is done with mail that fails DMARC.
+    pub policy: Policy,
+    /// What quarantine is.
+    pub quarantine: Quarantine,
+    /// Whose ARC seals are believed, in lower-case A-labels.
+    pub trusted_sealers: Vec<String>,
+    /// Whose mail is only marked, by its peer.
+    pub exempt_networks: Networks,
+    /// Whose mail is only marked, by the domain that is shown to have sent it.
+    pub exempt_domains: Vec<DomainName>,
+    /// Whether a Received-SPF field is written (RFC 7208 §9.1).
+    pub received_spf: bool,
+}
+
+impl Default for Dmarc {
+    /// As where nothing is written.
+    fn default() -> Self {
+        Dmarc {
+            check: true,
+            policy: Policy::Quarantine,
+            quarantine: Quarantine::Junk,
+            trusted_sealers: Vec::new(),
+            exempt_networks: Networks::default(),
+            exempt_domains: Vec::new(),
+            received_spf: false,
+        }
+    }
+}
+
+/// What is done with mail in quarantine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quarantine {
+    /// It is delivered as junk.
+    Junk,
+    /// It is held in the queue.
+    Hold,
 }
 
 /// A domain we are responsible for.

@@ -111,6 +111,7 @@ async fn queue(
         result: "accepted",
         reply: "queued".into(),
         account: None,
+        sender: None,
         tls: None,
     });
     Ok(Answer::Queued(id))

@@ -7,6 +7,8 @@
 //! holds up only mail for it: it has few jobs at once, and after [`STORE_PATIENCE`] its recipients
 //! are deferred.
 //!
+//! What is in quarantine goes into the folder `.Junk` of the mailbox.
+//!
 //! This module does **not** know Maildir's order of steps ([`super::maildir`] does).
 
 use std::collections::BTreeMap;
@@ -25,10 +27,12 @@ use super::helper::{HELPERS_PER_OWNER, Helpers};
 use super::late::{Known, Late};
 use super::maildir::{self, Letter, Names, Put};
 use super::parcel::Parcel;
-use super::{Attempted, Outcome};
+use super::{Attempted, Outcome, QUARANTINED};
 use crate::fault::Fault;
 use crate::route::{Route, Transport};
 
+/// The folder of a Maildir in which junk is (Maildir++).
+const JUNK: &str = ".Junk";
 /// How long a delivery may take, waiting for its turn included.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(60);
 /// Deliveries below one root that go on at once: as many as an owner has helpers, and few enough
@@ -100,6 +104,10 @@ impl Local {
             else {
                 attempted.outcomes.push((*index, Outcome::no_mailbox()));
                 continue;
+            };
+            let folder = match parcel.stored().envelope().message.is_tagged(QUARANTINED) {
+                true => folder.join(JUNK),
+                false => folder,
             };
             match self.late.known(id, *index) {
                 Known::Nothing if maildir::is_plain(&folder) => {

@@ -30,6 +30,9 @@ pub use outcome::{Attempted, Fate, Outcome, TakenOver};
 use parcel::Parcel;
 use smtp::Smtp;
 
+/// Marks a message that is delivered as junk.
+pub const QUARANTINED: &str = "quarantined";
+
 /// The stages of delivery.
 pub struct Delivery {
     /// Where to.

@@ -8,6 +8,7 @@ use posthaste_queue::{self as queue, QueueId};
 
 use super::Dispatch;
 use crate::deliver::{Attempted, Fate, Outcome};
+use crate::report;
 use crate::telemetry::{Event, Tls, clean};
 
 impl Dispatch {
@@ -55,6 +56,14 @@ impl Dispatch {
             .destination(&work.destination)
             .and_then(|d| d.failure);
         let until = failure.map_or(now, |f| f.until);
+        let withheld = report::withheld(envelope, outcomes);
+        if withheld > 0 {
+            self.log.emit(&Event::ReportWithheld {
+                about: &id,
+                to: envelope.message.reverse_path.to_string().into(),
+                recipients: withheld,
+            });
+        }
         for (index, outcome) in outcomes {
             let at = usize::try_from(*index).unwrap_or(usize::MAX);
             let Some(recipient) = envelope.recipients.get(at) else {

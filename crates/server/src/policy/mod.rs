@@ -13,12 +13,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_mailauth::dmarc;
 use posthaste_message::header::{Facts, MAX_RECEIVED};
 use posthaste_smtp::address::{ForwardPath, ReversePath};
 use posthaste_smtp::extension::FutureRelease;
 use posthaste_smtp::reply::Reply;
 use posthaste_world::Timestamp;
 
+use crate::authenticate::message::Judgement;
 use crate::authenticate::name::Name;
 use crate::config::{EarlyTalkers, Limits, Networks, Service};
 use crate::lookup::{Directory, Final, Resolution};
@@ -135,6 +137,12 @@ impl Policy {
         Err(Reply::new(550, (5, 7, 1), text))
     }
 
+    /// Whether the peer may send to everybody: a user, or a host of a relay network.
+    #[must_use]
+    pub fn may_relay(&self, peer: Who<'_>) -> bool {
+        peer.account.is_some() || peer.address.is_some_and(|ip| self.relays(ip))
+    }
+
     fn relays(&self, address: IpAddr) -> bool {
         self.relay_networks.contain(address)
     }
@@ -150,8 +158,7 @@ impl Policy {
         path: &ForwardPath,
         id: &str,
     ) -> Result<Vec<Final>, Reply> {
-        let near = |ip| self.relays(ip);
-        let trusted = peer.account.is_some() || peer.address.is_some_and(near);
+        let trusted = self.may_relay(peer);
         match self.directory.resolve(path) {
             Resolution::Local(_) if !trusted && self.directory.routes_on(path) => Err(Reply::new(
                 550,
@@ -182,11 +189,16 @@ impl Policy {
         }
     }
 
-    /// Whether a message may be queued, by what its header block says.
+    /// Whether a message may be queued, by what its header block says and by who sent it.
     ///
     /// # Errors
     /// The refusal.
-    pub fn message(&self, facts: &Facts, id: &str) -> Result<(), Reply> {
+    pub fn message(
+        &self,
+        facts: &Facts,
+        judgement: Option<&Judgement>,
+        id: &str,
+    ) -> Result<(), Reply> {
         if facts.loops() {
             let text = format!(
                 "the message passed more than {MAX_RECEIVED} hosts: it loops (RFC 5321) [{id}]"
@@ -197,6 +209,22 @@ impl Policy {
             let text = format!("the header block is too large ({excess:?}) [{id}]");
             return Err(Reply::new(552, (5, 3, 4), text));
         }
-        Ok(())
+        match judgement {
+            Some(judgement) if judgement.disposition() == dmarc::Policy::Reject => {
+                Err(not_authenticated(&judgement.dmarc, id))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// The refusal of mail that its author's domain wants refused (RFC 9989 §7.4).
+fn not_authenticated(found: &dmarc::Checked, id: &str) -> Reply {
+    let domain = found.domain.as_deref().unwrap_or_default();
+    let text = format!(
+        "{domain} wants mail refused that is From it and that it has not sent (DMARC, p=reject): \
+         {} [{id}]",
+        found.reason
+    );
+    Reply::new(550, (5, 7, 1), text)
 }

@@ -29,12 +29,20 @@ impl Head {
             .extend_from_slice(octets.get(..room).unwrap_or(octets));
     }
 
-    /// The header block, as the scan has found it; none when there is none that can be edited.
+    /// The fields, as the scan has found them, also where what follows them is no body; none when
+    /// they are too many.
+    #[must_use]
+    pub fn fields(&self, facts: &Facts) -> Option<&[u8]> {
+        let end = usize::try_from(facts.header_end?).ok()?;
+        let whole = facts.excess != Some(Excess::Block);
+        self.0.get(..end).filter(|_| whole)
+    }
+
+    /// The header block; none when there is none that can be completed.
     #[must_use]
     pub fn block(&self, facts: &Facts) -> Option<&[u8]> {
-        let whole = !facts.malformed && facts.excess != Some(Excess::Block);
-        let end = usize::try_from(facts.header_end?).ok()?;
-        self.0.get(..end).filter(|_| whole && end > 0)
+        let block = self.fields(facts)?;
+        Some(block).filter(|block| !facts.malformed && !block.is_empty())
     }
 }
 

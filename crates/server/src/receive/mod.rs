@@ -11,6 +11,7 @@
 pub mod client;
 pub mod complete;
 pub mod connection;
+pub mod judged;
 pub mod pace;
 pub mod recipients;
 pub mod transaction;
@@ -29,7 +30,7 @@ use posthaste_smtp::server::{self, Accepted, Closed, Event, Session};
 use posthaste_world::net::Endpoint;
 use posthaste_world::{BoxStream, World};
 
-use crate::authenticate::Authenticator;
+use crate::authenticate::{Authenticator, message};
 use crate::config::{Listener, ListenerTls, Service};
 use crate::policy::Policy;
 use crate::policy::rates::Seat;
@@ -71,6 +72,8 @@ pub struct Reception {
     pub asking: Option<Acceptor>,
     /// Who clients are.
     pub authenticator: Authenticator,
+    /// How it is judged who sent a message.
+    pub judging: Arc<message::Settings>,
     /// Who may do what.
     pub policy: Policy,
     /// What accounts have sent lately.
@@ -189,7 +192,7 @@ async fn converse(
             Some(Event::Rcpt(rcpt)) => session.answer(transaction.add(&rcpt, visit, stages)),
             Some(Event::Data) => {
                 visit.pace.message(stages.now(), connection.received());
-                session.answer(transaction.open_draft(stages));
+                session.answer(transaction.open_draft(visit, stages));
             }
             Some(Event::Body(octets)) => transaction.write(octets).await,
             Some(Event::HeadersEnd) => {}
@@ -231,7 +234,9 @@ async fn accept(
 ) -> Option<Result<Accepted, Reply>> {
     visit.pace.over();
     let mut received = received?;
-    let answer = match stages.policy.message(received.facts(), &received.id_text) {
+    received.judge().await;
+    let (facts, judgement) = (received.facts(), received.judgement());
+    let answer = match stages.policy.message(facts, judgement, &received.id_text) {
         Err(refusal) => Err(refusal),
         Ok(()) => match received.commit(visit, stages).await {
             Ok(receipt) => Ok(receipt.accepted()), // the only way to build this 250

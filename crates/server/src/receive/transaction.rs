@@ -2,8 +2,8 @@
 //!
 //! A [`Transaction`] is the open one of a connection, or none. At the final dot it becomes
 //! [`Received`], which [`accept`](super::accept) commits: there the envelope is made, our
-//! `Received:` field is put on top, and the octets are handed to the queue. This module does
-//! **not** judge anything: policy does.
+//! `Received:` field is put on top, with what was found about the sender, and the octets are handed
+//! to the queue. This module does **not** judge anything: policy does.
 
 use std::time::Duration;
 
@@ -20,9 +20,11 @@ use posthaste_smtp::server::{Mail, Rcpt};
 use posthaste_world::Timestamp;
 
 use super::complete::{self, Head, Means};
+use super::judged;
 use super::recipients::{Recipients, TooMany};
 use super::visit::Visit;
 use super::{Reception, content_facts};
+use crate::authenticate::message::{Judge, Judgement};
 use crate::config::Service;
 use crate::policy::senders::Over;
 use crate::report::held::{self, Held};
@@ -49,8 +51,11 @@ pub struct Received {
     recipients: Recipients,
     draft: Option<Draft>,
     scan: Scan,
-    /// The header block, of a message that is completed when it is kept.
+    /// The header block, of a message that is edited when it is kept.
     head: Option<Head>,
+    /// What finds out who sent it, while it comes.
+    judge: Option<Box<Judge>>,
+    judgement: Option<Box<Judgement>>,
     /// What comes with `BODY=BINARYMIME` may be a text all the same.
     line_ends: Option<LineEnds>,
     fault: Option<WriteError>,
@@ -86,6 +91,8 @@ impl Transaction {
             draft: None,
             scan: Scan::new(),
             head: completed.then(Head::default),
+            judge: None,
+            judgement: None,
             line_ends: binary.then(LineEnds::default),
             fault: None,
         };
@@ -135,11 +142,16 @@ impl Transaction {
         visit.refused_recipient(refusal, stages)
     }
 
-    /// DATA: makes a draft for what follows.
-    pub fn open_draft(&mut self, stages: &Reception) -> Reply {
+    /// DATA: makes a draft for what follows, and begins to find out who sends it.
+    pub fn open_draft(&mut self, visit: &Visit, stages: &Reception) -> Reply {
         let Some(received) = &mut self.0 else {
             return Reply::local_error();
         };
+        let path = &received.mail.reverse_path;
+        received.judge = judged::begin(&stages.judging, path, visit, stages);
+        if received.judge.is_some() {
+            received.head = Some(Head::default());
+        }
         received.draft = Some(stages.queue.draft());
         Reply::plain(354, format!("end with CRLF.CRLF [{}]", received.id_text))
     }
@@ -153,6 +165,9 @@ impl Transaction {
             head.push(octets);
         }
         received.scan.push(octets);
+        if let Some(judge) = &mut received.judge {
+            judge.push(octets, received.scan.facts());
+        }
         if let Some(line_ends) = &mut received.line_ends {
             line_ends.push(octets);
         }
@@ -176,6 +191,21 @@ impl Received {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         self.scan.facts()
+    }
+
+    /// Waits for the verdicts on who sent it, where they are wanted.
+    pub async fn judge(&mut self) {
+        let Some(judge) = self.judge.take().filter(|_| self.fault.is_none()) else {
+            return;
+        };
+        let facts = self.scan.clone().finish();
+        self.judgement = Some(Box::new(judge.judge(&facts).await));
+    }
+
+    /// Who sent it, once that is known.
+    #[must_use]
+    pub fn judgement(&self) -> Option<&Judgement> {
+        self.judgement.as_deref()
     }
 
     /// Whether it is no text, so that it is taken, handed on and delivered octet for octet.
@@ -213,7 +243,7 @@ impl Received {
             return Err(WriteError::Failed);
         };
         let arrived = stages.world.clock.now();
-        let trace = self.received_field(arrived, visit, stages).into_bytes();
+        let trace = self.trace(arrived, visit, stages).into_bytes();
         let over = self.over_limit(arrived, visit, stages);
         let prelude = Prelude {
             edits: self.edits(arrived, stages),
@@ -227,11 +257,18 @@ impl Received {
         Ok(receipt)
     }
 
-    /// What completes the message (RFC 6409 §8).
+    /// What completes a user's message (RFC 6409 §8), and removes from any other what claims to be
+    /// from us.
     fn edits(&self, now: Timestamp, stages: &Reception) -> Vec<Edit> {
         let facts = self.scan.clone().finish();
-        let block = self.head.as_ref().and_then(|head| head.block(&facts));
-        let Some(block) = block.filter(|_| !self.is_binary()) else {
+        let Some(head) = &self.head else {
+            return Vec::new();
+        };
+        if let Some(judgement) = &self.judgement {
+            let block = head.fields(&facts).unwrap_or_default();
+            return judged::forged(block, judgement.authserv_id());
+        }
+        let Some(block) = head.block(&facts).filter(|_| !self.is_binary()) else {
             return Vec::new();
         };
         let means = Means {
@@ -315,11 +352,22 @@ impl Received {
             recipient.progress.not_before = message.release.unwrap_or_default();
             recipient.progress.held |= over.is_some();
         }
-        Envelope {
+        let mut envelope = Envelope {
             id: self.id,
             message,
             recipients,
+        };
+        if let Some(judgement) = &self.judgement {
+            judged::mark(judgement, &mut envelope);
         }
+        envelope
+    }
+
+    /// What goes on top.
+    fn trace(&self, arrived: Timestamp, visit: &Visit, stages: &Reception) -> String {
+        let utf8 = self.scan.facts().utf8_header;
+        let found = self.judgement.as_ref().map(|j| judged::fields(j, utf8));
+        found.unwrap_or_default() + &self.received_field(arrived, visit, stages)
     }
 
     fn received_field(&self, arrived: Timestamp, visit: &Visit, stages: &Reception) -> String {

@@ -325,6 +325,7 @@ impl Visit {
             result,
             reply: clean(reply),
             account: self.login.as_ref().map(|login| login.name.as_str()),
+            sender: received.judgement().map(telemetry::Sender::from),
             tls: self.tls.as_ref().map(telemetry::Tls::from).as_ref(),
         });
     }

@@ -7,6 +7,7 @@
 //! * An alias that leads to several is reported as `expanded` when the sender asked for success,
 //!   with the first outcome of the first of them (RFC 3461 §5.2.7).
 //! * Who asked for delivery by a time also learns of hosts that do not know of it (RFC 2852).
+//! * Nothing is reported to a reverse-path that is most likely forged ([`UNREPORTED`]).
 //! * Nothing is ever reported to the null reverse-path (RFC 5321 §4.5.5): the postmaster is told of
 //!   the failure instead, and nobody of the failure of that.
 //!
@@ -38,6 +39,10 @@ pub const RECIPIENTS_PER_REPORT: usize = 50;
 /// Marks a report to the postmaster about a message that had the null reverse-path: the last of its
 /// line.
 const DOUBLE_BOUNCE: &str = "double-bounce";
+
+/// Marks a message whose reverse-path is most likely forged: nothing is reported to it, since that
+/// would reach somebody who did not send it (RFC 3834 §4, backscatter).
+pub const UNREPORTED: &str = "unreported";
 
 /// Makes reports.
 pub struct Reports {
@@ -156,6 +161,26 @@ impl Owed<'_> {
     }
 }
 
+/// How many of these outcomes are told to nobody because the reverse-path is most likely forged.
+#[must_use]
+pub fn withheld(envelope: &Envelope, outcomes: &[(u32, Outcome)]) -> usize {
+    let owes = |(index, outcome): &&(u32, Outcome)| {
+        let at = usize::try_from(*index).unwrap_or(usize::MAX);
+        envelope.recipients.get(at).is_some_and(|recipient| {
+            kind_of(outcome, recipient, &envelope.message).is_some()
+                && is_forged(envelope, envelope.reverse_path_of(recipient))
+        })
+    };
+    outcomes.iter().filter(owes).count()
+}
+
+/// Whether `path` came with a message that its owner most likely did not send. Those that aliases
+/// of ours have are their own.
+fn is_forged(envelope: &Envelope, path: &ReversePath) -> bool {
+    let message = &envelope.message;
+    message.is_tagged(UNREPORTED) && !path.is_null() && *path == message.reverse_path
+}
+
 /// What an outcome owes.
 fn kind_of(outcome: &Outcome, recipient: &Recipient, message: &Message) -> Option<Kind> {
     let notify = recipient.notify;
@@ -183,7 +208,7 @@ fn tells_of_expansion(outcome: &Outcome, recipient: &Recipient) -> bool {
 
 /// The reports that outcomes owe: one for each kind and each reverse-path.
 fn owed<'a>(envelope: &'a Envelope, outcomes: &'a [(u32, Outcome)]) -> Vec<Owed<'a>> {
-    let is_last = envelope.message.tags.iter().any(|t| &**t == DOUBLE_BOUNCE);
+    let is_last = envelope.message.is_tagged(DOUBLE_BOUNCE);
     let mut groups: BTreeMap<(u8, &ReversePath), Owed<'a>> = BTreeMap::new();
     for (index, outcome) in outcomes {
         let at = usize::try_from(*index).unwrap_or(usize::MAX);
@@ -195,6 +220,9 @@ fn owed<'a>(envelope: &'a Envelope, outcomes: &'a [(u32, Outcome)]) -> Vec<Owed<
         let path = envelope.reverse_path_of(recipient);
         for kind in own.into_iter().chain(expanded) {
             if path.is_null() && (is_last || kind != Kind::Failed) {
+                continue;
+            }
+            if is_forged(envelope, path) {
                 continue;
             }
             let to = (!path.is_null()).then_some(path);

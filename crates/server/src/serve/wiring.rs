@@ -12,7 +12,7 @@ use posthaste_smtp::server;
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 
-use crate::authenticate::Authenticator;
+use crate::authenticate::{Authenticator, message};
 use crate::config::Config;
 use crate::deliver::Delivery;
 use crate::deliver::local::Local;
@@ -171,6 +171,10 @@ impl<'a> Wiring<'a> {
                 config.accounts.mechanisms.clone(),
                 config.hostname.as_str(),
             ),
+            judging: Arc::new(message::Settings {
+                authserv_id: config.hostname.to_string(),
+                rules: config.dmarc.clone(),
+            }),
             policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
             senders: self.parts.senders.clone(),
             queue: queue.clone(),

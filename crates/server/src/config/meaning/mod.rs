@@ -5,6 +5,7 @@
 
 mod accounts;
 mod acme;
+mod dmarc;
 mod domain;
 mod limits;
 mod listener;
@@ -93,6 +94,7 @@ impl Meaning<'_> {
         let acme = self.acme(file, hostname.as_ref());
         let dns_servers = self.dns_servers(file);
         let limits = self.limits(file);
+        let dmarc = self.dmarc(file);
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
         let relay_networks = self.relay_networks(file);
         let routes = self.routes(file);
@@ -110,6 +112,7 @@ impl Meaning<'_> {
             acme,
             dns_servers,
             limits: limits?,
+            dmarc: dmarc?,
             domains: domains?,
             relay_networks,
             routes,

@@ -1,0 +1,90 @@
+//! `[dmarc]`: what is found out about the senders of mail, and what follows.
+
+use posthaste_mailauth::dmarc::Policy;
+use posthaste_smtp::address::DomainName;
+
+use super::{Meaning, text};
+use crate::config::file::{self, File};
+use crate::config::value::{Many, Setting};
+use crate::config::{Dmarc, Networks, Quarantine};
+
+impl Meaning<'_> {
+    pub(super) fn dmarc(&mut self, file: &File) -> Option<Dmarc> {
+        let written = &file.dmarc.as_ref()?.value;
+        let policy = self.policy(written);
+        let quarantine = self.quarantine(written);
+        let sealers = self.senders(written.trusted_sealers.as_ref());
+        let exempt_networks = self.forwarders(written);
+        let exempt_domains = self.senders(written.exempt_domains.as_ref());
+        Some(Dmarc {
+            check: written.check.as_ref()?.value,
+            policy: policy?,
+            quarantine: quarantine?,
+            trusted_sealers: sealers.iter().map(|s| s.as_str().to_owned()).collect(),
+            exempt_networks,
+            exempt_domains,
+            received_spf: written.received_spf.as_ref()?.value,
+        })
+    }
+
+    fn policy(&mut self, written: &file::Dmarc) -> Option<Policy> {
+        let Setting { value, span } = written.policy.as_ref()?;
+        let policies = [Policy::None, Policy::Quarantine, Policy::Reject];
+        let policy = policies.into_iter().find(|p| p.word() == value);
+        if policy.is_none() {
+            self.reader.error(
+                span,
+                format!("`{value}` is nothing to do with mail that fails DMARC"),
+                "write `policy = \"quarantine\"`, `policy = \"reject\"` or `policy = \"none\"`",
+            );
+        }
+        policy
+    }
+
+    fn quarantine(&mut self, written: &file::Dmarc) -> Option<Quarantine> {
+        let Setting { value, span } = written.quarantine.as_ref()?;
+        match value.as_str() {
+            "junk" => Some(Quarantine::Junk),
+            "hold" => Some(Quarantine::Hold),
+            other => {
+                self.reader.error(
+                    span,
+                    format!("`{other}` is no quarantine"),
+                    "write `quarantine = \"junk\"` or `quarantine = \"hold\"`",
+                );
+                None
+            }
+        }
+    }
+
+    fn senders(&mut self, written: Option<&Setting<Many<String>>>) -> Vec<DomainName> {
+        let entries = written.map(|n| n.value.list.as_slice()).unwrap_or_default();
+        let mut names = Vec::new();
+        for entry in entries {
+            match text::domain_name(&entry.value) {
+                Ok(name) => names.push(name),
+                Err(cause) => self.reader.error(
+                    &entry.span,
+                    format!("`{}` is not a domain: {cause}", entry.value),
+                    "write a domain, like \"lists.example.net\"",
+                ),
+            }
+        }
+        names
+    }
+
+    fn forwarders(&mut self, written: &file::Dmarc) -> Networks {
+        let networks = written.exempt_networks.as_ref();
+        let networks = networks
+            .map(|n| n.value.list.as_slice())
+            .unwrap_or_default();
+        for network in networks.iter().filter(|n| n.value.is_vast()) {
+            self.reader.warn(
+                &network.span,
+                format!("mail from everywhere in `{}` is only marked", network.value),
+                "name only forwarders that you know, or write `policy = \"none\"`",
+            );
+        }
+        networks.iter().map(|n| n.value).collect()
+    }
+}
