@@ -2,20 +2,25 @@
 //! theirs.
 //!
 //! A check costs milliseconds of a core and megabytes of memory. Strangers (an account at an
-//! address where it never logged in) have one lane, in which one check runs at a time; those who
+//! address where it never logged in) have one lane, in which one check runs at a time and is
+//! followed by a rest as long as itself, so that they never take more than half a core; those who
 //! are known have another. However fast strangers guess, a known user waits for at most one of
 //! their checks. A lane that is full refuses at once: whoever would wait that long is better served
 //! later.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_world::World;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failures::Standing;
 
-/// Checks of strangers at once: some 50 a second on one core.
+/// Checks of strangers at once: some 25 a second with the rests between.
 const STRANGERS: usize = 1;
 /// Checks of known users at once; the pool has as many threads as there are cores.
 const KNOWN: usize = 64;
-/// Strangers that wait for their check: less than a second's work.
+/// Strangers that wait for their check: about a second's work.
 const STRANGERS_WAITING: usize = 32;
 /// Known users that wait for their check, on a machine with few cores after it came back.
 const KNOWN_WAITING: usize = 1024;
@@ -27,14 +32,30 @@ pub struct Lanes {
 }
 
 struct Lane {
-    places: Semaphore,
-    turn: Semaphore,
+    places: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
 }
 
 /// The right to check one password, for as long as it lives.
-pub struct Turn<'a> {
-    _place: SemaphorePermit<'a>,
-    _turn: SemaphorePermit<'a>,
+pub struct Turn {
+    standing: Standing,
+    _place: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Ends it after a check that took so long; a stranger's gives the next one a rest first, for
+    /// which nobody here waits.
+    pub fn end(self, took: Duration, world: &World) {
+        if self.standing == Standing::Stranger {
+            let rest = world.clock.sleep(took);
+            let resting = async move {
+                rest.await;
+                drop(self);
+            };
+            world.work.spawn("rest", Box::pin(resting));
+        }
+    }
 }
 
 impl Lanes {
@@ -42,8 +63,8 @@ impl Lanes {
     #[must_use]
     pub fn new() -> Lanes {
         let lane = |running, waiting| Lane {
-            places: Semaphore::new(running + waiting),
-            turn: Semaphore::new(running),
+            places: Arc::new(Semaphore::new(running + waiting)),
+            turn: Arc::new(Semaphore::new(running)),
         };
         Lanes {
             strangers: lane(STRANGERS, STRANGERS_WAITING),
@@ -52,14 +73,15 @@ impl Lanes {
     }
 
     /// Waits for a turn; `None` at once when too many wait.
-    pub async fn enter(&self, standing: Standing) -> Option<Turn<'_>> {
+    pub async fn enter(&self, standing: Standing) -> Option<Turn> {
         let lane = match standing {
             Standing::Known => &self.known,
             Standing::Stranger => &self.strangers,
         };
-        let place = lane.places.try_acquire().ok()?;
-        let turn = lane.turn.acquire().await.ok()?;
+        let place = lane.places.clone().try_acquire_owned().ok()?;
+        let turn = lane.turn.clone().acquire_owned().await.ok()?;
         Some(Turn {
+            standing,
             _place: place,
             _turn: turn,
         })
@@ -102,5 +124,20 @@ mod tests {
         drop(turn);
         let next = waiting.first_mut().unwrap().as_mut().poll(&mut cx);
         assert!(next.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_strangers_check_the_lane_rests_as_long_as_it_took() {
+        let world = posthaste_world::real::world(&Default::default()).unwrap();
+        let lanes = Lanes::new();
+        let took = Duration::from_millis(200);
+        for (standing, rests) in [(Standing::Stranger, true), (Standing::Known, false)] {
+            let turn = lanes.enter(standing).await.unwrap();
+            turn.end(took, &world);
+            let begun = tokio::time::Instant::now();
+            let next = lanes.enter(standing).await;
+            assert!(next.is_some());
+            assert_eq!(begun.elapsed() >= took, rests, "{standing:?}");
+        }
     }
 }

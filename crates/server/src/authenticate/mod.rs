@@ -301,19 +301,23 @@ impl Authenticator {
         password: Password,
     ) -> Result<Login, Refusal> {
         let standing = self.standing(peer, claimed)?;
-        let Some(_turn) = self.guard.lanes.enter(standing).await else {
+        let Some(turn) = self.guard.lanes.enter(standing).await else {
             return Err(busy("too many passwords wait to be checked"));
         };
         // Others may have failed while this one waited.
         self.standing(peer, claimed)?;
         let book = self.store.current().await;
         let (asked, key) = (claimed.clone(), self.guard.key);
+        let begun = self.world.clock.elapsed();
         let checked = self.world.work.on(Pool::Crypto, move || {
             let account = asked.name().and_then(|name| book.find(name));
             let found = matching(account.or_else(|| book.stand_in(&key, &asked)), &password);
             account.map(|account| (account.clone(), found))
         });
-        let Ok(checked) = checked.await else {
+        let checked = checked.await;
+        let took = self.world.clock.elapsed().saturating_sub(begun);
+        turn.end(took, &self.world);
+        let Ok(checked) = checked else {
             return Err(busy("checking the password failed"));
         };
         let found = match checked {
