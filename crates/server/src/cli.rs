@@ -52,6 +52,8 @@ pub enum Command {
     Demo(Demo),
     /// Add, change, list and remove accounts; see and lift what is blocked
     User(User),
+    /// Make, list, check and remove the keys that sign our mail (DKIM)
+    Dkim(Dkim),
     /// See and steer what is queued
     Queue(Queue),
     /// Send a message from standard input through the running server
@@ -126,6 +128,54 @@ pub struct Send {
     /// Recipients
     #[arg(value_name = "RECIPIENT")]
     pub recipients: Vec<String>,
+}
+
+/// Options of `dkim`.
+#[derive(Args, Clone, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Dkim {
+    /// What to do with keys.
+    #[command(subcommand)]
+    pub verb: DkimVerb,
+}
+
+/// What to do with keys.
+#[derive(Subcommand, Clone, Debug)]
+pub enum DkimVerb {
+    /// Make keys for a domain, and print the records to publish
+    ///
+    /// Makes an RSA key of 2048 bits and an Ed25519 key, each with a selector of its own. Mail from
+    /// the domain is signed with both from then on, by a running server, too. Receivers take an
+    /// unpublished key's signature as none.
+    #[command(verbatim_doc_comment)]
+    Generate(DkimDomain),
+    /// List keys
+    List(DkimKeys),
+    /// Ask the DNS whether it publishes the keys as it should
+    ///
+    /// Each record is read as that of any sender is: it is `right`, `missing`, `wrong` (and how),
+    /// or `unknown` when the DNS does not answer. Exits 0 when all are right, 1 otherwise.
+    #[command(verbatim_doc_comment)]
+    Check(DkimKeys),
+    /// Remove the keys of a domain; its mail is no longer signed
+    Remove(DkimDomain),
+}
+
+/// Whose keys.
+#[derive(Args, Clone, Debug)]
+pub struct DkimDomain {
+    /// The domain; it signs for those below it, too
+    pub domain: String,
+}
+
+/// Which keys.
+#[derive(Args, Clone, Debug)]
+pub struct DkimKeys {
+    /// The domain; all when there is none
+    pub domain: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `user`.

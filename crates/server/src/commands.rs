@@ -17,6 +17,7 @@ use crate::config::{self, Config, Loaded, finding};
 use crate::control::client;
 use crate::deliver::helper;
 use crate::deliver::maildir::Names;
+use crate::dkim;
 use crate::fault::Fault;
 use crate::privileges::{self, Rights};
 use crate::serve::{self, Node};
@@ -85,6 +86,17 @@ pub fn user(file: &Path, verb: &cli::UserVerb) -> Result<(), Fault> {
     with_world(async |world| {
         let config = load(&world, file)?.config;
         user::run(&world, &config, verb).await
+    })
+}
+
+/// `posthaste dkim`.
+///
+/// # Errors
+/// It was not done, or a record is not right.
+pub fn dkim(file: &Path, verb: &cli::DkimVerb) -> Result<(), Fault> {
+    with_world(async |world| {
+        let config = load(&world, file)?.config;
+        dkim::run(&world, &config, verb).await
     })
 }
 

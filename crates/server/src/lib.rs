@@ -20,6 +20,8 @@ pub mod route; // 6 next hop: addresses to transports, transports to hosts
 
 pub mod deliver; // 7 hand over: one attempt
 
+pub mod sign; // beside receive and report: signatures on what leaves in our name
+
 pub mod report; // 8 tell: delivery status notifications
 
 pub mod tls; // certificates, and both ends of a handshake
@@ -49,6 +51,8 @@ pub mod commands; // the commands, each from its options to its end
 pub mod verify; // what a message is worth, told without a server
 
 pub mod demo; // a server to try things out
+
+pub mod dkim; // keys that sign, from the command line
 
 pub mod user; // accounts, from the command line
 

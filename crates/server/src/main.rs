@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Check => return commands::check(&cli.config),
         Command::Demo(options) => demo::run(options),
         Command::User(options) => commands::user(&cli.config, &options.verb),
+        Command::Dkim(options) => commands::dkim(&cli.config, &options.verb),
         Command::Queue(options) => commands::queue(&cli.config, &options.verb),
         Command::Send(options) => commands::send(&cli.config, options),
         Command::Verify(options) => verify::run(&cli.config, options),

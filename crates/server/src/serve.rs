@@ -33,6 +33,7 @@ use crate::fault::Fault;
 use crate::listen::{self, Bound, Gate, Open};
 use crate::policy::senders::Senders;
 use crate::shutdown::{DRAIN_TIME, Shutdown};
+use crate::sign::Signatures;
 use crate::telemetry::{self, Event, Log};
 use crate::tls::certificates::Certificates;
 use crate::tls::server::Acceptor;
@@ -82,6 +83,7 @@ struct Parts {
     guard: Arc<Guard>,
     accounts: Arc<Store>,
     senders: Arc<Senders>,
+    signatures: Arc<Signatures>,
 }
 
 impl Parts {
@@ -103,6 +105,7 @@ impl Parts {
             guard: Arc::new(Guard::open(world, &config.data_dir)?),
             accounts: store(world, log, config),
             senders: senders(world, config)?,
+            signatures: Arc::new(Signatures::new(world, log, &config.data_dir)),
         })
     }
 }
@@ -208,6 +211,7 @@ impl Node {
             gate: gate.clone(),
             shutdown: shutdown.clone(),
             failures: parts.guard.failures.clone(),
+            signatures: parts.signatures.clone(),
             hostname: config.hostname.to_string(),
         };
         open_control(control, &config.data_dir)?;

@@ -4,6 +4,7 @@
 //! and ends every question in bounded time. This module does **not** know what a key is for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,7 +12,9 @@ use std::task::Poll;
 use posthaste_world::dns::{Answer, Data, Dns, Failure, Kind};
 
 use super::flaw::Flaw;
-use super::key::KeyRecord;
+use super::key::{KeyRecord, Service};
+use super::private_key::PrivateKey;
+use crate::Verdict;
 
 /// The keys of a message: what the DNS said of each name.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +62,65 @@ impl Keys {
     }
 }
 
+/// What the DNS says of a key of our own, judged as others judge it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Publication {
+    /// Its record is there: its signatures count.
+    Right,
+    /// No record is there.
+    Missing,
+    /// The record there does not let its signatures count; the text says how.
+    Wrong(String),
+    /// The DNS does not say now; the text says why.
+    Unknown(String),
+}
+
+impl Publication {
+    /// Asks for the record of `key` at `name`.
+    pub async fn of(dns: &dyn Dns, name: &str, key: &PrivateKey) -> Publication {
+        let answer = dns.query(name, Kind::Txt).await;
+        if let Ok(answer) = &answer
+            && !answer.records().iter().any(|d| matches!(d, Data::Txt(_)))
+        {
+            return Publication::Missing;
+        }
+        let flaw = |flaw: Flaw| match flaw.verdict {
+            Verdict::Temperror => Publication::Unknown(flaw.reason.into_owned()),
+            _ => Publication::Wrong(flaw.reason.into_owned()),
+        };
+        let record = match read(answer.as_deref()) {
+            Ok(record) => record,
+            Err(found) => return flaw(found),
+        };
+        match record.flaw(key.algorithm(), false, Service::Email) {
+            Some(found) => flaw(found),
+            None if key.matches(&record) => Publication::Right,
+            None => Publication::Wrong("it is the record of another key".to_owned()),
+        }
+    }
+
+    /// In one word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Publication::Right => "right",
+            Publication::Missing => "missing",
+            Publication::Wrong(_) => "wrong",
+            Publication::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Publication::Right | Publication::Missing => Ok(()),
+            Publication::Wrong(why) | Publication::Unknown(why) => write!(f, ": {why}"),
+        }
+    }
+}
+
 /// What an answer means (RFC 6376 §6.1.2).
 fn read(answer: Result<&Answer, &Failure>) -> Result<KeyRecord, Flaw> {
     let answer = match answer {
@@ -88,8 +150,15 @@ mod tests {
     use posthaste_world::BoxFuture;
     use posthaste_world::dns::{Answer, Data, Dns, Failure, Found, Kind, Security};
 
-    use super::Keys;
+    use super::{Keys, Publication};
     use crate::Verdict;
+    use crate::dkim::PrivateKey;
+
+    /// Always the same key.
+    fn rsa() -> &'static PrivateKey {
+        static KEY: std::sync::OnceLock<PrivateKey> = std::sync::OnceLock::new();
+        KEY.get_or_init(|| PrivateKey::generate_rsa_2048().unwrap())
+    }
 
     /// Answers by the name asked for, each after it was asked once in vain.
     struct Names;
@@ -106,6 +175,10 @@ mod tests {
                 let text = |text: &str| Data::Txt(text.as_bytes().to_vec());
                 let found = match name {
                     "good" => Found::Records(vec![text("p=")]),
+                    "rsa" => Found::Records(vec![text(&rsa().public_record())]),
+                    "sha1" => {
+                        Found::Records(vec![text(&format!("{}; h=sha1", rsa().public_record()))])
+                    }
                     "two" => Found::Records(vec![text("p="), text("p=")]),
                     "malformed" => Found::Records(vec![text("p")]),
                     "none" => Found::NxDomain,
@@ -142,5 +215,26 @@ mod tests {
             assert_eq!(flaw.verdict, verdict, "{name}");
             assert!(flaw.reason.contains(reason), "{name}: {}", flaw.reason);
         }
+    }
+    #[tokio::test]
+    async fn a_key_of_our_own_is_judged_as_others_judge_it() {
+        let ed25519 = PrivateKey::generate_ed25519().unwrap();
+        for (name, key, told) in [
+            ("rsa", rsa(), "right"),
+            ("none", rsa(), "missing"),
+            ("empty", rsa(), "missing"),
+            ("rsa", &ed25519, "wrong: the key is for another algorithm"),
+            ("sha1", rsa(), "wrong: the key is not for sha256"),
+            ("good", rsa(), "wrong: the key is revoked"),
+            ("two", rsa(), "wrong: several records"),
+            ("malformed", rsa(), "wrong: the key record is no tag list"),
+            ("late", rsa(), "unknown: key look-up: no DNS server"),
+        ] {
+            let found = Publication::of(&Names, name, key).await.to_string();
+            assert!(found.starts_with(told), "{name}: {found}");
+        }
+        let another = PrivateKey::generate_rsa_2048().unwrap();
+        let found = Publication::of(&Names, "rsa", &another).await;
+        assert_eq!(found.to_string(), "wrong: it is the record of another key");
     }
 }

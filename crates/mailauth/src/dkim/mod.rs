@@ -22,7 +22,7 @@ pub(crate) mod tag;
 pub use canonical::Canonicalization;
 pub use check::{Finding, MAX_SIGNATURES};
 pub use key::{KeyRecord, PublicKey, RSA_BITS_MAX, RSA_BITS_MIN, RSA_BITS_STRONG, Service};
-pub use lookup::Keys;
+pub use lookup::{Keys, Publication};
 pub use private_key::{BadKey, PrivateKey};
 pub use sign::{Signer, Signing, Unsigned};
 pub use signature::{Algorithm, MAX_SIGNED_FIELDS};

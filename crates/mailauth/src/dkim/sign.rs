@@ -15,6 +15,7 @@ use super::block::{Block, FieldsHash};
 use super::body::Bodies;
 use super::canonical::Canonicalization;
 use super::private_key::{BadKey, PrivateKey};
+use crate::dmarc::Authors;
 use crate::intake::Intake;
 use crate::lines::Lines;
 
@@ -119,6 +120,16 @@ impl Signer {
                 self.bodies.push(&gathered.body.0);
                 self.bodies.push(gathered.body.1);
             }
+        }
+    }
+
+    /// Whom the From field names; `None` while the header block lasts. A message may end within it:
+    /// pushing nothing with all that its scan found ends the block, too.
+    #[must_use]
+    pub fn authors(&self) -> Option<Authors> {
+        match &self.stage {
+            Stage::Header(_) => None,
+            Stage::Body(block) => Some(Authors::of_header(block)),
         }
     }
 

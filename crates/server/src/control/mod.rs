@@ -26,6 +26,7 @@ use crate::authenticate::failures::Failures;
 use crate::dispatch::Dispatch;
 use crate::listen::Gate;
 use crate::shutdown::Shutdown;
+use crate::sign::Signatures;
 use crate::telemetry::Log;
 
 use wire::{Answer, Request};
@@ -62,6 +63,8 @@ pub struct Control {
     pub shutdown: Shutdown,
     /// Failed logins.
     pub failures: Arc<Failures>,
+    /// What signs mail that is handed in.
+    pub signatures: Arc<Signatures>,
     /// Our own name.
     pub hostname: String,
 }

@@ -92,7 +92,8 @@ async fn queue(
         message,
         recipients: recipients.into_list(),
     };
-    let prelude = Prelude::trace(trace.into_bytes());
+    let signatures = control.signatures.of_our_own(&content).await;
+    let prelude = Prelude::trace((trace + &signatures).into_bytes());
     let receipt = control
         .queue
         .commit(draft, envelope, prelude)

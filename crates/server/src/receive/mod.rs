@@ -14,6 +14,7 @@ pub mod connection;
 pub mod judged;
 pub mod pace;
 pub mod recipients;
+pub mod signed;
 pub mod transaction;
 pub mod visit;
 
@@ -36,6 +37,7 @@ use crate::policy::Policy;
 use crate::policy::rates::Seat;
 use crate::policy::senders::Senders;
 use crate::shutdown::Shutdown;
+use crate::sign::Signatures;
 use crate::telemetry::Log;
 use crate::tls::server::Acceptor;
 
@@ -76,6 +78,8 @@ pub struct Reception {
     pub judging: Arc<message::Settings>,
     /// Who may do what.
     pub policy: Policy,
+    /// What signs the mail of users and relay networks.
+    pub signatures: Arc<Signatures>,
     /// What accounts have sent lately.
     pub senders: Arc<Senders>,
     /// Where messages are kept.
@@ -192,7 +196,7 @@ async fn converse(
             Some(Event::Rcpt(rcpt)) => session.answer(transaction.add(&rcpt, visit, stages)),
             Some(Event::Data) => {
                 visit.pace.message(stages.now(), connection.received());
-                session.answer(transaction.open_draft(visit, stages));
+                session.answer(transaction.open_draft(visit, stages).await);
             }
             Some(Event::Body(octets)) => transaction.write(octets).await,
             Some(Event::HeadersEnd) => {}

@@ -22,12 +22,14 @@ use posthaste_world::Timestamp;
 use super::complete::{self, Head, Means};
 use super::judged;
 use super::recipients::{Recipients, TooMany};
+use super::signed;
 use super::visit::Visit;
 use super::{Reception, content_facts};
 use crate::authenticate::message::{Judge, Judgement};
 use crate::config::Service;
 use crate::policy::senders::Over;
 use crate::report::held::{self, Held};
+use crate::sign::Pending;
 use crate::telemetry::Refused;
 
 /// Refused recipients that a record names; the rest of a flood adds nothing.
@@ -56,6 +58,8 @@ pub struct Received {
     /// What finds out who sent it, while it comes.
     judge: Option<Box<Judge>>,
     judgement: Option<Box<Judgement>>,
+    /// What signs it, when it is somebody's whose mail we sign.
+    signing: Option<Box<Pending>>,
     /// What comes with `BODY=BINARYMIME` may be a text all the same.
     line_ends: Option<LineEnds>,
     fault: Option<WriteError>,
@@ -93,6 +97,7 @@ impl Transaction {
             head: completed.then(Head::default),
             judge: None,
             judgement: None,
+            signing: None,
             line_ends: binary.then(LineEnds::default),
             fault: None,
         };
@@ -142,8 +147,8 @@ impl Transaction {
         visit.refused_recipient(refusal, stages)
     }
 
-    /// DATA: makes a draft for what follows, and begins to find out who sends it.
-    pub fn open_draft(&mut self, visit: &Visit, stages: &Reception) -> Reply {
+    /// DATA: makes a draft for what follows, and begins to find out who sends it, or to sign it.
+    pub async fn open_draft(&mut self, visit: &Visit, stages: &Reception) -> Reply {
         let Some(received) = &mut self.0 else {
             return Reply::local_error();
         };
@@ -152,6 +157,7 @@ impl Transaction {
         if received.judge.is_some() {
             received.head = Some(Head::default());
         }
+        received.signing = signed::begin(visit, stages).await;
         received.draft = Some(stages.queue.draft());
         Reply::plain(354, format!("end with CRLF.CRLF [{}]", received.id_text))
     }
@@ -167,6 +173,9 @@ impl Transaction {
         received.scan.push(octets);
         if let Some(judge) = &mut received.judge {
             judge.push(octets, received.scan.facts());
+        }
+        if let Some(signing) = &mut received.signing {
+            signing.push(octets, received.scan.facts());
         }
         if let Some(line_ends) = &mut received.line_ends {
             line_ends.push(octets);
@@ -243,11 +252,13 @@ impl Received {
             return Err(WriteError::Failed);
         };
         let arrived = stages.world.clock.now();
-        let trace = self.trace(arrived, visit, stages).into_bytes();
+        let trace = self.trace(arrived, visit, stages);
+        let edits = self.edits(arrived, stages);
+        let signatures = self.signatures(&edits, visit, stages).await;
         let over = self.over_limit(arrived, visit, stages);
         let prelude = Prelude {
-            edits: self.edits(arrived, stages),
-            ..Prelude::trace(trace)
+            edits,
+            ..Prelude::trace((trace + &signatures).into_bytes())
         };
         let envelope = self.envelope(arrived, visit, over);
         let receipt = stages.queue.commit(draft, envelope, prelude).await?;
@@ -279,6 +290,21 @@ impl Received {
         complete::edits(block, &means)
     }
 
+    /// The fields that sign the completed message. What is no text is not signed: what hashes a
+    /// message counts lines.
+    async fn signatures(&mut self, edits: &[Edit], visit: &Visit, stages: &Reception) -> String {
+        let Some(signing) = self.signing.take().filter(|_| !self.is_binary()) else {
+            return String::new();
+        };
+        let facts = self.scan.clone().finish();
+        let scope = signed::scope(&self.mail.reverse_path, visit);
+        let added = signed::added(edits);
+        stages
+            .signatures
+            .finish(*signing, facts, added, scope)
+            .await
+    }
+
     /// The limit of its account that it exceeds.
     fn over_limit(&self, now: Timestamp, visit: &Visit, stages: &Reception) -> Option<Over> {
         let account = visit.who().account?;
@@ -306,11 +332,12 @@ impl Received {
         let Some((envelope, text)) = notice else {
             return;
         };
+        let signatures = stages.signatures.of_our_own(&text).await.into_bytes();
         let mut draft = stages.queue.draft();
         let kept = match draft.write(&text).await {
             Ok(()) => stages
                 .queue
-                .commit(draft, envelope, Prelude::default())
+                .commit(draft, envelope, Prelude::trace(signatures))
                 .await
                 .map(drop),
             Err(fault) => Err(fault),

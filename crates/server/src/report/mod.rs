@@ -32,6 +32,7 @@ use posthaste_world::World;
 
 use crate::deliver::{Fate, Outcome};
 use crate::lookup::{Directory, Resolution};
+use crate::sign::Signatures;
 
 /// Recipients in one report; more get further reports, so that a report stays a small message.
 pub const RECIPIENTS_PER_REPORT: usize = 50;
@@ -50,6 +51,7 @@ pub struct Reports {
     directory: Arc<Directory>,
     hostname: Box<str>,
     expire_after: Duration,
+    signatures: Arc<Signatures>,
 }
 
 /// One report that is owed.
@@ -63,19 +65,22 @@ struct Owed<'a> {
 }
 
 impl Reports {
-    /// Reports in the name of `hostname`, on messages that expire after `expire_after`.
+    /// Reports in the name of `hostname`, on messages that expire after `expire_after`, signed with
+    /// `signatures`.
     #[must_use]
     pub fn new(
         world: World,
         directory: Arc<Directory>,
         hostname: &str,
         expire_after: Duration,
+        signatures: Arc<Signatures>,
     ) -> Self {
         Reports {
             world,
             directory,
             hostname: hostname.into(),
             expire_after,
+            signatures,
         }
     }
 

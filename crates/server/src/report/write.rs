@@ -73,13 +73,14 @@ impl Reports {
         message
             .tags
             .extend(owed.to.is_none().then(|| DOUBLE_BOUNCE.into()));
+        let signatures = self.signatures.of_our_own(&rendered.message).await;
         NewMessage {
             envelope: Envelope {
                 id,
                 message,
                 recipients,
             },
-            prelude: Prelude::default(),
+            prelude: Prelude::trace(signatures.into_bytes()),
             body: Body::Inline(Bytes::from(rendered.message)),
         }
     }

@@ -134,7 +134,13 @@ impl<'a> Wiring<'a> {
                 smtp: Smtp::new(world.clone(), hostname, outbound),
                 local: Local::new(world.clone(), hostname).with_helpers(self.parts.helpers.clone()),
             },
-            reports: Reports::new(world.clone(), directory.clone(), hostname, expire_after),
+            reports: Reports::new(
+                world.clone(),
+                directory.clone(),
+                hostname,
+                expire_after,
+                self.parts.signatures.clone(),
+            ),
             intervals: Intervals::new(&config.retry.intervals),
         })
     }
@@ -176,6 +182,7 @@ impl<'a> Wiring<'a> {
                 rules: config.dmarc.clone(),
             }),
             policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
+            signatures: self.parts.signatures.clone(),
             senders: self.parts.senders.clone(),
             queue: queue.clone(),
             shutdown: shutdown.clone(),

@@ -15,6 +15,8 @@ use posthaste::receive::content_facts;
 use posthaste::report::Reports;
 use posthaste::route::mx::{Mx, Ourselves};
 use posthaste::route::{Route, SMTP_PORT};
+use posthaste::sign::Signatures;
+use posthaste::telemetry::Log;
 use posthaste_message::header::Scan;
 use posthaste_queue::QueueId;
 use posthaste_queue::envelope::{Envelope, Message, Recipient};
@@ -114,7 +116,9 @@ impl Node {
             local: Local::new(world.clone(), &hostname),
         };
         let days = |n: u64| Duration::from_secs(n * 24 * 3600);
-        let reports = Reports::new(world.clone(), directory, &hostname, days(5));
+        let log = Log::new(Box::new(std::io::sink()), world.clock.clone());
+        let signatures = Arc::new(Signatures::new(&world, &log, Path::new("/data")));
+        let reports = Reports::new(world.clone(), directory, &hostname, days(5), signatures);
         let dir = Path::new("/data/spool");
         let (disk, random) = (world.disk.clone(), world.random.clone());
         let key = |_: &Recipient| String::new();
