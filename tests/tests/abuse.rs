@@ -8,10 +8,13 @@
 )]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
+use std::io::Write as _;
 use std::net::IpAddr;
+use std::process::{Command, Stdio};
 
 use posthaste_tests::client::Dialogue;
-use posthaste_tests::server::Server;
+use posthaste_tests::server::{Server, program};
+use posthaste_tests::{SOON, mailbox};
 
 /// Takes mail for `alice` alone, and believes a proxy at 127.0.0.2. Relays for 192.0.2.0/24, so for
 /// nobody but clients of that proxy. More keys of the listener follow.
@@ -38,6 +41,7 @@ address = "127.0.0.1:0"
 service = "mx"
 tls = "none"
 proxy_protocol_from = ["127.0.0.2", "127.0.0.3"]
+xclient_from = ["127.0.0.4", "203.0.113.4"]
 "#;
 
 fn ip(text: &str) -> IpAddr {
@@ -262,8 +266,8 @@ fn messages_and_recipients_per_hour_are_limited() {
 }
 
 #[test]
-fn refused_recipients_and_errors_end_the_session() {
-    let server = limited("refused_recipients = 2\nerrors = 3");
+fn refused_recipients_errors_and_commands_end_the_session() {
+    let server = limited("refused_recipients = 2\nerrors = 3\ncommands = 5");
     let mut dialogue = greeted(&server, "198.51.100.9");
     assert_eq!(dialogue.ask("MAIL FROM:<a@sender.example>").code, 250);
     for code in [550, 550, 421] {
@@ -278,6 +282,13 @@ fn refused_recipients_and_errors_end_the_session() {
     assert!(dialogue.rest().is_empty());
     server.record("too many errors", |record| {
         record["end"] == "too-many-errors"
+    });
+    let mut dialogue = greeted(&server, "198.51.100.9");
+    let answers = std::iter::from_fn(|| dialogue.try_ask("NOOP")).map(|answer| answer.code);
+    let codes: Vec<_> = answers.collect();
+    assert_eq!(codes.split_last().unwrap(), (&421, &[250; 4][..]));
+    server.record("too many commands", |record| {
+        record["end"] == "too-many-commands"
     });
 }
 
@@ -326,4 +337,114 @@ fn slow_peers_are_told_what_took_too_long() {
     assert_eq!((told.code, &told.lines[0][..5]), (421, "4.4.2"));
     assert!(told.lines[0].contains("transaction"), "{told:?}");
     limit(&server, "transaction_time");
+}
+
+/// A dialogue of the host that may say for whom it speaks, and what it says.
+fn on_behalf(server: &Server, to: usize, attributes: &str) -> (Dialogue, u16) {
+    let mut dialogue = Dialogue::connect_from(ip("127.0.0.4"), server.addresses[to]);
+    assert_eq!(dialogue.answer().code, 220);
+    let hello = dialogue.ask("EHLO filter.example");
+    assert!(hello.lines.iter().any(|line| line.starts_with("XCLIENT ")));
+    let code = dialogue.ask(&format!("XCLIENT {attributes}")).code;
+    (dialogue, code)
+}
+
+fn relays_now(dialogue: &mut Dialogue) -> bool {
+    assert_eq!(dialogue.ask("EHLO filter.example").code, 250);
+    assert_eq!(dialogue.ask("MAIL FROM:<a@sender.example>").code, 250);
+    assert_eq!(dialogue.ask("RCPT TO:<alice@local.example>").code, 250);
+    dialogue.ask("RCPT TO:<b@stranger.example>").code == 250
+}
+
+#[test]
+fn a_named_host_says_for_whom_it_speaks_and_nobody_else_does() {
+    let server = Server::start(LISTENER);
+    let (mut dialogue, code) = on_behalf(&server, 0, "ADDR=192.0.2.9 NAME=a.example HELO=client");
+    assert_eq!(code, 220);
+    assert!(relays_now(&mut dialogue));
+    assert_eq!(dialogue.ask("DATA").code, 354);
+    dialogue.send(b"Subject: x\r\n\r\nx\r\n.\r\n");
+    assert_eq!(dialogue.answer().code, 250);
+    let found = mailbox::wait(&server.dir().join("mail/alice"), 1, SOON);
+    let text = String::from_utf8_lossy(&found[0]).into_owned();
+    assert!(
+        text.contains("Received: from client (a.example [192.0.2.9])"),
+        "{text}"
+    );
+    server.record("for whom", |record| {
+        record["event"] == "xclient"
+            && record["peer"] == "192.0.2.9:0"
+            && record["hello"] == "client"
+    });
+    let mut stranger = Dialogue::connect(server.address());
+    assert_eq!(stranger.answer().code, 220);
+    let hello = stranger.ask("EHLO client.example");
+    assert!(!hello.lines.iter().any(|line| line.starts_with("XCLIENT")));
+    assert_eq!(stranger.ask("XCLIENT ADDR=192.0.2.9").code, 502);
+    // The client of a proxy, when it is such a host itself.
+    let mut proxied = proxied(&server, &v1("203.0.113.4"));
+    assert_eq!(proxied.answer().code, 220);
+    assert_eq!(proxied.ask("XCLIENT ADDR=192.0.2.9").code, 220);
+    assert!(relays_now(&mut proxied));
+}
+
+#[test]
+fn a_client_that_is_unknown_or_only_says_who_it_is_gains_nothing() {
+    let networks = r#"networks = ["192.0.2.0/24", "127.0.0.0/8"]"#;
+    let trusting = LISTENER.replace(r#"networks = ["192.0.2.0/24"]"#, networks);
+    let server = Server::start(&trusting);
+    for attributes in [
+        "ADDR=198.51.100.9",
+        "ADDR=[UNAVAILABLE]",
+        "ADDR=[TEMPUNAVAIL] PORT=25",
+    ] {
+        let (mut dialogue, code) = on_behalf(&server, 0, attributes);
+        assert_eq!(code, 220);
+        assert!(!relays_now(&mut dialogue), "{attributes}");
+    }
+    // A login counts where users submit mail, and nowhere else.
+    let (_, code) = on_behalf(&server, 0, "ADDR=198.51.100.9 LOGIN=alice@local.example");
+    assert_eq!(code, 550);
+    let (mut dialogue, code) = on_behalf(&server, 0, "ADDR=198.51.100.9 LOGIN=[UNAVAILABLE]");
+    assert_eq!(code, 220);
+    assert!(!relays_now(&mut dialogue));
+}
+
+#[test]
+fn the_clients_of_a_named_host_meet_their_own_limits() {
+    let server = limited("connections_per_address = 1");
+    let (_first, code) = on_behalf(&server, 0, "ADDR=198.51.100.9");
+    assert_eq!(code, 220);
+    assert_eq!(on_behalf(&server, 0, "ADDR=198.51.100.10").1, 220);
+    assert_eq!(on_behalf(&server, 0, "ADDR=198.51.100.9").1, 421);
+    limit(&server, "connections_per_address");
+}
+
+#[test]
+fn a_login_that_is_told_counts_on_submission_when_there_is_such_an_account() {
+    let submission = "\n[[listener]]\naddress = \"127.0.0.1:0\"\nservice = \"submission\"\n\
+                      tls = \"none\"\nauth_without_tls = true\nxclient_from = [\"127.0.0.4\"]\n";
+    let mut server = Server::with(&format!("{LISTENER}{submission}"));
+    let mut adding = Command::new(program())
+        .args(["user", "add", "alice@local.example", "--config"])
+        .arg(server.config())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    adding.stdin.take().unwrap().write_all(b"pencil\n").unwrap();
+    assert!(adding.wait().unwrap().success());
+    server.run();
+    let said = |login: &str| format!("ADDR=198.51.100.9 LOGIN={login}");
+    assert_eq!(on_behalf(&server, 1, &said("nobody@local.example")).1, 550);
+    let (mut dialogue, code) = on_behalf(&server, 1, &said("alice@local.example"));
+    assert_eq!(code, 220);
+    assert_eq!(dialogue.ask("EHLO filter.example").code, 250);
+    assert_eq!(dialogue.ask("MAIL FROM:<bob@local.example>").code, 550);
+    assert_eq!(dialogue.ask("MAIL FROM:<alice@local.example>").code, 250);
+    assert_eq!(dialogue.ask("RCPT TO:<b@stranger.example>").code, 250);
+    let (mut dialogue, code) = on_behalf(&server, 1, "ADDR=192.0.2.9");
+    assert_eq!(code, 220);
+    assert_eq!(dialogue.ask("EHLO filter.example").code, 250);
+    assert_eq!(dialogue.ask("MAIL FROM:<alice@local.example>").code, 530);
 }

@@ -98,6 +98,23 @@ pub enum Event<'a> {
         /// What the peer was told.
         reply: Cow<'a, str>,
     },
+    /// A peer that may say so said for whom it speaks.
+    Xclient {
+        /// The connection's number since start-up.
+        session: u64,
+        /// Who said it.
+        relay: &'a str,
+        /// For whom: its address, or that of who said it when it is unknown.
+        peer: &'a str,
+        /// Whether the address is the client's.
+        address_known: bool,
+        /// The client's host name; empty when unknown.
+        name: Cow<'a, str>,
+        /// What the client called itself; empty when unknown.
+        hello: Cow<'a, str>,
+        /// The account that the client showed to have; empty when none.
+        account: Cow<'a, str>,
+    },
     /// A proxy did not say for whom it connects; the connection was closed without a word.
     NotIntroduced {
         /// The connection's number since start-up.

@@ -159,6 +159,14 @@ impl Authenticator {
         }
     }
 
+    /// The account of this name, for a client that has shown elsewhere to be its owner.
+    pub async fn account(&self, name: &str) -> Option<Login> {
+        let name = Name::parse(name)?;
+        self.store.current().await.find(&name)?;
+        let label = Box::default();
+        Some(Login { name, label })
+    }
+
     /// The mechanisms that a session with these facts of TLS can use now: those that some account
     /// can serve. Also the channel that its exchanges are bound to.
     pub async fn offer(&self, tls: Option<&Facts>) -> (Vec<Mechanism>, Channel) {

@@ -128,6 +128,10 @@ section! {
         /// them the header is required; whoever else sends one is a client that speaks no SMTP.
         /// Name only the proxies themselves: who is in here can come as any address.
         proxy_protocol_from: Many<Network> = Is("[]");
+        /// Networks of hosts that may say with XCLIENT for whom they speak, as proxies and filters
+        /// do that understand SMTP. They can come as any address, and on a listener for submission
+        /// as any account.
+        xclient_from: Many<Network> = Is("[]");
         /// Whether a listener for `submission` takes passwords that others could read on the way:
         /// possible only where all its addresses are of loopback.
         auth_without_tls: bool = Is("false");
@@ -255,6 +259,9 @@ section! {
         /// The most urgent that an account may call its mail (MT-PRIORITY), 1 to 9; what asks for
         /// more gets this.
         priority: Count = Is("4");
+        /// Commands in one session that bring no message, counted since its last one; recipients
+        /// that are accepted do not count. The next one gets 421, and the session ends.
+        commands: Count = Is("1000");
         /// Commands in one session that are no SMTP. The next one gets 421, and the session ends.
         errors: Count = Is("20");
         /// Recipients that one session may name in vain. The next one gets 421, and the connection

@@ -99,6 +99,8 @@ pub struct Listener {
     pub auth_without_tls: bool,
     /// Who names its client with a PROXY header.
     pub proxies: Networks,
+    /// Who may say for whom it speaks, with XCLIENT.
+    pub relays: Networks,
 }
 
 /// How a listener comes to TLS.
@@ -248,6 +250,8 @@ pub struct Limits {
     pub future_release: Duration,
     /// The most urgent that an account may call its mail: 1 to 9.
     pub priority: i8,
+    /// Commands in one session that bring no message.
+    pub commands: u32,
     /// Errors of protocol in one session.
     pub errors: u32,
     /// Refused recipients in one session.
@@ -279,6 +283,7 @@ impl Default for Limits {
             account_recipients_per_day: 5_000,
             future_release: Duration::from_secs(30 * 24 * 3600),
             priority: 4,
+            commands: 1_000,
             errors: 20,
             refused_recipients: 100,
             transfer_rate: 100,

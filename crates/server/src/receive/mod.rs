@@ -8,6 +8,7 @@
 //!
 //! This module does **not** know what makes a recipient acceptable, nor how a message is kept.
 
+pub mod behalf;
 pub mod client;
 pub mod complete;
 pub mod connection;
@@ -115,9 +116,10 @@ impl Reception {
             .unwrap_or(&self.acceptor)
     }
 
-    /// A session as the listener wants it.
-    fn session(&self, listener: &Listener) -> Session {
+    /// A session as the listener wants it for a peer at this address.
+    fn session(&self, listener: &Listener, peer: Option<IpAddr>) -> Session {
         let mut settings = server::Settings::clone(&self.settings);
+        settings.extensions.xclient = peer.is_some_and(|ip| listener.relays.contain(ip));
         settings.extensions.starttls = listener.tls == ListenerTls::StartTls;
         match listener.service {
             Service::Mx => {}
@@ -137,7 +139,7 @@ pub async fn serve(arrival: Arrival, seat: Seat, stages: &Reception) {
     let timer = stages.world.clock.timer();
     let mut connection =
         Connection::new(arrival.stream, timer, arrival.peer, stages.shutdown.clone());
-    let mut session = stages.session(&arrival.listener);
+    let mut session = stages.session(&arrival.listener, arrival.address);
     if arrival.listener.tls == ListenerTls::Implicit {
         let acceptor = stages.acceptor(visit.service);
         visit.secured(connection.secure(&mut session, acceptor).await);
@@ -186,8 +188,9 @@ async fn converse(
                 session.answer(visit.greet(hello));
             }
             Some(Event::StartTls) => session.answer(Reply::start_tls()),
-            // Not offered yet.
-            Some(Event::Xclient(_)) => session.answer(Reply::local_error()),
+            Some(Event::Xclient(said)) => {
+                session.answer(behalf::speak_for(&said, visit, stages).await);
+            }
             Some(Event::Auth(step)) => client.step(step, session, visit, stages).await,
             Some(Event::Mail(mail)) => {
                 session.answer(transaction.begin(mail, visit, stages));

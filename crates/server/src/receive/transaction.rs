@@ -403,7 +403,7 @@ impl Received {
         let field = received::Received {
             hello: &visit.hello,
             peer: visit.peer.ip(),
-            reverse_name: None,
+            reverse_name: visit.name.as_deref(),
             by: &stages.settings.hostname,
             protocol: visit.protocol,
             tls: visit.tls.as_ref().map(|tls| received::Tls {

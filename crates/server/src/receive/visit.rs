@@ -33,6 +33,10 @@ pub struct Visit {
     pub peer_text: String,
     /// The address by which it may be granted anything, when it is known.
     pub address: Option<IpAddr>,
+    /// Its host name, when a peer that may say for whom it speaks has said so.
+    pub name: Option<String>,
+    /// What the client called itself to such a peer.
+    pub client_hello: Option<String>,
     /// How slow it may be.
     pub pace: Pace,
     /// What counts it together with the others of its address.
@@ -49,6 +53,7 @@ pub struct Visit {
     pub login: Option<Login>,
     /// Transactions begun.
     pub transactions: u32,
+    connected: (Endpoint, Option<IpAddr>),
     tls_failed: Option<Failed>,
     accepted: u32,
     refused_recipients: u32,
@@ -60,13 +65,16 @@ impl Visit {
     /// A connection that has just come.
     #[must_use]
     pub fn new(arrival: &Arrival, seat: Seat, stages: &Reception) -> Self {
+        let address = arrival
+            .address
+            .filter(|_| arrival.listener.service != Service::Lmtp);
         Visit {
             peer: arrival.peer.clone(),
             peer_text: arrival.peer.to_string(),
-            // LMTP never relays, whoever speaks it (RFC 2033 §5 keeps it within a machine).
-            address: arrival
-                .address
-                .filter(|_| arrival.listener.service != Service::Lmtp),
+            address,
+            connected: (arrival.peer.clone(), address),
+            name: None,
+            client_hello: None,
             pace: Pace::new(&stages.policy.limits, stages.now()),
             seat,
             service: arrival.listener.service,
@@ -92,11 +100,39 @@ impl Visit {
         }
     }
 
+    /// From now on this is the other end.
+    pub fn becomes(&mut self, peer: Endpoint, address: Option<IpAddr>) {
+        self.peer_text = peer.to_string();
+        self.peer = peer;
+        // LMTP never relays, whoever speaks it (RFC 2033 §5 keeps it within a machine).
+        self.address = address.filter(|_| self.service != Service::Lmtp);
+    }
+
+    /// The peer `relay` speaks for somebody else, who is the other end now.
+    pub fn spoken_for(&mut self, relay: &str, stages: &Reception) {
+        self.refused_recipients = 0;
+        let hello = self.client_hello.as_deref().unwrap_or_default();
+        let login = self.login.as_ref();
+        stages.log.emit(&Event::Xclient {
+            session: self.number,
+            relay,
+            peer: &self.peer_text,
+            address_known: self.address.is_some(),
+            name: clean(self.name.as_deref().unwrap_or_default()),
+            hello: clean(hello),
+            account: login.map_or("", |login| login.name.as_str()).into(),
+        });
+    }
+
     /// TLS began, or failed to. What the peer said before is forgotten (RFC 3207 §4.2).
     pub fn secured(&mut self, secured: Result<Facts, Failed>) {
         self.hello.clear();
         self.protocol = Protocol::Smtp;
         self.login = None;
+        self.name = None;
+        self.client_hello = None;
+        let (peer, address) = self.connected.clone();
+        self.becomes(peer, address);
         match secured {
             Ok(facts) => self.tls = Some(facts),
             Err(failed) => self.tls_failed = Some(failed),
@@ -111,7 +147,10 @@ impl Visit {
             (_, false) => Protocol::Smtp,
         };
         self.pace.greeted();
-        self.hello = hello.name.into();
+        self.hello = match &self.client_hello {
+            Some(client) => client.clone(),
+            None => hello.name.into(),
+        };
         Reply::plain(250, "")
     }
 

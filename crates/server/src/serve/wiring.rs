@@ -151,6 +151,7 @@ impl<'a> Wiring<'a> {
         settings.message_size = config.limits.message_size;
         settings.recipients = config.limits.recipients;
         settings.errors = config.limits.errors;
+        settings.commands = config.limits.commands;
         settings.extensions.dsn = true;
         settings.extensions.chunking = true;
         settings.extensions.smtp_utf8 = true;

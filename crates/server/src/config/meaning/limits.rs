@@ -76,6 +76,7 @@ impl Meaning<'_> {
             recipients_per_hour: count(&written.recipients_per_hour)?,
             account_recipients_per_hour: count(&written.account_recipients_per_hour)?,
             account_recipients_per_day: count(&written.account_recipients_per_day)?,
+            commands: count(&written.commands)?,
             errors: count(&written.errors)?,
             refused_recipients: count(&written.refused_recipients)?,
             ..Limits::default()

@@ -35,6 +35,7 @@ impl Meaning<'_> {
     fn listener(&mut self, l: &file::Listener, taken: &mut Vec<Endpoint>) -> Option<Listener> {
         let tls = l.tls.as_ref().and_then(|t| self.listener_tls(t));
         let proxies = self.trusted(l.proxy_protocol_from.as_ref());
+        let relays = self.trusted(l.xclient_from.as_ref());
         let service = l.service.as_ref().and_then(|s| self.service(s));
         let addresses = l.address.as_ref();
         let addresses = addresses.and_then(|a| self.endpoints(a, service, taken));
@@ -49,6 +50,7 @@ impl Meaning<'_> {
             // A value of the wrong kind has been reported, and says nothing here.
             auth_without_tls: l.auth_without_tls.as_ref().is_none_or(|a| a.value),
             proxies,
+            relays,
         };
         self.no_password_in_clear(l, &listener);
         Some(listener)
@@ -119,11 +121,11 @@ impl Meaning<'_> {
         for network in networks {
             let cause = format!("every host in `{}` may come as any address", network.value);
             if network.value.is_vast() {
-                let fix = "name only the proxies, like \"192.0.2.7\"";
+                let fix = "name only the hosts that are meant, like \"192.0.2.7\"";
                 self.reader.error(&network.span, cause, fix);
             } else if network.value.is_wide() || network.value.is_whole_private() {
-                let fix = "name only the proxies, like \"192.0.2.7\", unless no other host can \
-                           come from there";
+                let fix = "name only the hosts that are meant, like \"192.0.2.7\", unless no \
+                           other can come from there";
                 self.reader.warn(&network.span, cause, fix);
             }
         }
