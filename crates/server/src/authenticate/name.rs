@@ -90,10 +90,13 @@ impl Claimed {
         self.name == other.name && (self.name.is_some() || self.octets == other.octets)
     }
 
-    /// The start of what the peer sent.
+    /// The same for every way to write one name; of what is none, the start of what came.
     #[must_use]
     pub fn octets(&self) -> &[u8] {
-        &self.octets
+        match &self.name {
+            Some(name) => name.as_str().as_bytes(),
+            None => &self.octets,
+        }
     }
 
     /// For records: the name, or what of the claim can be shown.

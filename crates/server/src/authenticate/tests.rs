@@ -199,6 +199,9 @@ async fn scram_asks_nobody_as_it_asks_somebody() {
     assert_eq!(wrong, unknown);
     assert_ne!(bob, nobody);
     assert_eq!(first("nobody@example.org").await.0, nobody);
+    // However its name is written, like one who is there.
+    assert_eq!(first("BOB@Example.ORG").await.0, bob);
+    assert_eq!(first("NOBODY@Example.ORG").await.0, nobody);
     assert_eq!(bob.len(), nobody.len());
     assert!(bob.ends_with(",i=100000") && nobody.ends_with(",i=100000"));
     // The same after a restart, and another one on another server.
