@@ -84,6 +84,16 @@ pub fn notice(
     Some((envelope, text.into()))
 }
 
+/// `text` as one word of a command line, whatever is in it: an address may have most characters
+/// that mean something to a shell, and who sends chose it.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@.+-_=".contains(c);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 fn body(held: &Held<'_>, hostname: &str) -> String {
     let Held {
         account,
@@ -96,10 +106,10 @@ fn body(held: &Held<'_>, hostname: &str) -> String {
         true => "a day",
         false => "an hour",
     };
-    let from = from.trim_start_matches('<').trim_end_matches('>');
-    let filter = match from.is_empty() {
-        true => "'from=<>'".to_owned(),
-        false => format!("from={from}"),
+    let mailbox = from.trim_start_matches('<').trim_end_matches('>');
+    let filter = match mailbox.is_empty() {
+        true => word("from=<>"),
+        false => word(&format!("from={mailbox}")),
     };
     format!(
         "This is the mail system of {hostname}.\r\n\r\n\
@@ -116,4 +126,56 @@ fn body(held: &Held<'_>, hostname: &str) -> String {
         most = over.most,
         limit = over.limit,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_world::Timestamp;
+    use posthaste_world::real;
+
+    use super::*;
+
+    /// The command that lets go what `from` sent.
+    fn command(from: &str) -> String {
+        let random = real::world(&real::Settings::default()).unwrap().random;
+        let held = Held {
+            account: "alice@ours.test",
+            from,
+            id: QueueId::new(Timestamp::EPOCH, &*random),
+            over: Over {
+                limit: "account_recipients_per_day",
+                most: 5,
+                is_news: true,
+            },
+        };
+        let text = body(&held, "mx.ours.test");
+        let mut lines = text.lines().map(str::trim);
+        let line = lines.find(|l| l.starts_with("posthaste queue release"));
+        line.unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_sender_cannot_write_a_command_for_the_postmaster() {
+        let begin = "posthaste queue release state=held";
+        assert_eq!(
+            command("<alice+1@ours.test>"),
+            format!("{begin} from=alice+1@ours.test")
+        );
+        for (from, word) in [
+            ("<>", "'from=<>'"),
+            ("<alice+`id`@ours.test>", "'from=alice+`id`@ours.test'"),
+            ("<alice+$x@ours.test>", "'from=alice+$x@ours.test'"),
+            ("<alice+a|b&@ours.test>", "'from=alice+a|b&@ours.test'"),
+            (
+                "<alice+'`id`'@ours.test>",
+                r"'from=alice+'\''`id`'\''@ours.test'",
+            ),
+            (
+                r#"<"alice+;id"@ours.test>"#,
+                r#"'from="alice+;id"@ours.test'"#,
+            ),
+        ] {
+            assert_eq!(command(from), format!("{begin} {word}"));
+        }
+    }
 }
