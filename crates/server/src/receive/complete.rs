@@ -3,7 +3,8 @@
 //!
 //! A message that is signed already keeps what its signatures cover: a field that the `h` tag of a
 //! `DKIM-Signature` names is neither added nor removed, since that a field is absent can be signed
-//! too (RFC 6376 §5.4.2). A signature that cannot be read covers everything.
+//! too (RFC 6376 §5.4.2). One that cannot be read may cover every field, so none is added; it
+//! proves nothing, so it does not keep hidden ones. The block ends at a line that is no field.
 //!
 //! This module does **not** change octets: what it wants is a list of edits, applied when the
 //! message is read. It does not look at messages that have no header block, or are no text.
@@ -41,8 +42,7 @@ impl Head {
     /// The header block; none when there is none that can be completed.
     #[must_use]
     pub fn block(&self, facts: &Facts) -> Option<&[u8]> {
-        let block = self.fields(facts)?;
-        Some(block).filter(|block| !facts.malformed && !block.is_empty())
+        self.fields(facts).filter(|block| !block.is_empty())
     }
 }
 
@@ -64,7 +64,7 @@ pub fn edits(block: &[u8], means: &Means<'_>) -> Vec<Edit> {
     let count = |name: &str| fields.iter().filter(|f| is_named(f, name)).count();
     let signed = Signed::of(&fields);
     let mut edits = Vec::new();
-    for name in HIDDEN.into_iter().filter(|name| !signed.covers(name)) {
+    for name in HIDDEN.into_iter().filter(|name| !signed.names(name)) {
         let gone = (0..count(name)).map(|_| Edit::Delete {
             name: name.into(),
             nth: 0,
@@ -113,7 +113,12 @@ impl Signed {
     }
 
     fn covers(&self, name: &str) -> bool {
-        self.everything || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
+        self.everything || self.names(name)
+    }
+
+    /// Whether a signature that can be read covers this field.
+    fn names(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
     }
 }
 
@@ -192,22 +197,20 @@ mod tests {
             ["-Bcc"]
         );
         assert_eq!(done(&signed("h = From : bcc : Message-ID;")), [DATE]);
-        // One that cannot be read may cover anything.
-        assert_eq!(done(&signed("")), [""; 0]);
+        // One that cannot be read may cover anything, and proves nothing that Bcc could break.
+        assert_eq!(done(&signed("")), ["-Bcc"]);
         let two = format!("DKIM-Signature: h=date\r\n{}", signed("h=message-id;"));
         assert_eq!(done(&two), ["-Bcc"]);
     }
 
     #[test]
     fn a_message_without_a_header_block_is_left_alone() {
-        for message in [
-            "",
-            "\r\nbody\r\n",
-            "no field\r\n\r\n",
-            "A: 1\r\nno field\r\n",
-        ] {
+        for message in ["", "\r\nbody\r\n", "no field\r\n\r\n"] {
             assert_eq!(done(message), ["nothing"], "{message:?}");
         }
+        // What stands above a line that is no field is a header block all the same.
+        let broken = "Date: x\r\nMessage-ID: <1@b>\r\nBcc: a@b\r\nno field\r\nBcc: c@d\r\n";
+        assert_eq!(done(broken), ["-Bcc"]);
         let large = format!("A: {}\r\n", "x".repeat(60_000)).repeat(5);
         assert_eq!(done(&large), ["nothing"]);
     }
