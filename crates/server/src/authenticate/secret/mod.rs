@@ -106,7 +106,9 @@ impl Secret {
             networks,
         } = &self.limits;
         let near = |networks: &Networks| peer.is_some_and(|ip| networks.contain(ip));
-        !locked && expires.is_none_or(|end| now < end) && networks.as_ref().is_none_or(near)
+        // Who locks the hash means the line: its keys for other mechanisms are locked, too.
+        let opens = self.hash.is_ok() && !locked;
+        opens && expires.is_none_or(|end| now < end) && networks.as_ref().is_none_or(near)
     }
 
     /// Why nobody can use it whenever and from wherever; none when somebody can.
@@ -287,6 +289,23 @@ mod tests {
         assert!(secret.scram.is_some() && secret.cram_md5.is_some());
         assert_eq!(secret.last_day().as_deref(), Some("2027-12-31"));
         assert!(!line.contains("pencil"));
+    }
+
+    #[test]
+    fn a_line_whose_hash_is_locked_lets_nobody_in_by_its_other_keys() {
+        let name = Name::parse("alice@example.org").unwrap();
+        let password = Password::new(b"pencil");
+        let wanted = Wanted {
+            cram_md5: true,
+            ..wanted(&name, &password)
+        };
+        let line = make(&wanted, &[], None, &Counting).unwrap();
+        assert!(parse(&line).is_usable(Timestamp::EPOCH, None));
+        for scheme in ["{ARGON2ID}!", "{ARGON2ID}*", "!{ARGON2ID}", "{SSHA}"] {
+            let locked = parse(&line.replace("{ARGON2ID}", scheme));
+            assert!(locked.scram.is_some() && locked.cram_md5.is_some());
+            assert!(!locked.is_usable(Timestamp::EPOCH, None), "{scheme}");
+        }
     }
 
     #[test]
