@@ -195,9 +195,21 @@ impl Connection {
             session.close(reply);
         }
         let said = self.flush(session).await;
-        // The peer may have closed already; there is nothing left to lose.
-        let _ = poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
+        if said.is_ok() {
+            self.shut_down().await;
+        }
         end.and_then(|end| said.map(|_| end))
+    }
+
+    /// Ends our side of the stream, if the peer takes that in time: the end of TLS has to be sent.
+    async fn shut_down(&mut self) {
+        self.timer.set(WRITE_TIME);
+        // The peer may have closed already; there is nothing left to lose.
+        let _ = poll_fn(|cx| match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            Poll::Ready(_) => Poll::Ready(Ok(())),
+            Poll::Pending => self.expired(cx),
+        })
+        .await;
     }
 
     /// Sends the replies that are ready; whether there were any.
@@ -219,17 +231,14 @@ impl Connection {
             match Pin::new(&mut self.stream).poll_write(cx, session.output()) {
                 Poll::Ready(Ok(n)) if n > 0 => session.wrote(n),
                 Poll::Ready(_) => return Poll::Ready(Err(Disconnect::Lost)),
-                Poll::Pending => {
-                    return self
-                        .timer
-                        .poll_expired(cx)
-                        .map(|()| Err(Disconnect::Timeout));
-                }
+                Poll::Pending => return self.expired(cx),
             }
         }
-        Pin::new(&mut self.stream)
-            .poll_flush(cx)
-            .map_err(|_| Disconnect::Lost)
+        // TLS takes what is written before the socket does: only here it is seen to wait.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(done) => Poll::Ready(done.map_err(|_| Disconnect::Lost)),
+            Poll::Pending => self.expired(cx),
+        }
     }
 
     fn poll_read(
@@ -250,10 +259,91 @@ impl Connection {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(Disconnect::Lost)),
-            Poll::Pending => self
-                .timer
-                .poll_expired(cx)
-                .map(|()| Err(Disconnect::Timeout)),
+            Poll::Pending => self.expired(cx),
         }
+    }
+
+    /// Ready when the peer's time is up.
+    fn expired(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        let expired = self.timer.poll_expired(cx);
+        expired.map(|()| Err(Disconnect::Timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::task::Waker;
+
+    use posthaste_smtp::server::Settings;
+    use tokio::io::{AsyncRead, AsyncWrite};
+
+    use super::*;
+
+    /// A peer that reads nothing, as TLS shows it: what is written is taken, and stays there.
+    struct Deaf;
+
+    impl AsyncRead for Deaf {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            octets: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(octets.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// Goes off as soon as it is set.
+    struct AtOnce(bool);
+
+    impl Timer for AtOnce {
+        fn set(&mut self, _: Duration) {
+            self.0 = true;
+        }
+
+        fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            match self.0 {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+        std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_holds_no_connection_for_ever() {
+        let (timer, peer) = (Box::new(AtOnce(false)), Endpoint::Unix("peer".into()));
+        let mut connection = Connection::new(Box::new(Deaf), timer, peer, Shutdown::default());
+        let mut session = Session::new(Settings::new("mx.ours.test"));
+        assert!(session.next().is_some());
+        session.answer(Reply::greeting("mx.ours.test"));
+        let waited = poll(connection.exchange(&mut session, Patience::Fresh, Duration::MAX));
+        assert_eq!(waited, Poll::Ready(Err(Disconnect::Timeout)));
+        // Nothing is left to say, and TLS cannot be ended either.
+        let end = poll(connection.farewell(&mut session, Ok(Closed::Quit)));
+        assert_eq!(end, Poll::Ready(Ok(Closed::Quit)));
+        let end = poll(connection.farewell(&mut session, Err(Disconnect::Timeout)));
+        assert_eq!(end, Poll::Ready(Err(Disconnect::Timeout)));
     }
 }
