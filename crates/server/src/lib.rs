@@ -22,6 +22,8 @@ pub mod deliver; // 7 hand over: one attempt
 
 pub mod sign; // beside receive and report: signatures on what leaves in our name
 
+pub mod forward; // beside policy and deliver: the reverse-path of what aliases send on
+
 pub mod report; // 8 tell: delivery status notifications
 
 pub mod tls; // certificates, and both ends of a handshake

@@ -30,6 +30,7 @@ use crate::deliver::helper::Helpers;
 use crate::deliver::outbound::Credentials;
 use crate::dispatch::Dispatch;
 use crate::fault::Fault;
+use crate::forward::Forwarding;
 use crate::listen::{self, Bound, Gate, Open};
 use crate::policy::senders::Senders;
 use crate::shutdown::{DRAIN_TIME, Shutdown};
@@ -84,6 +85,7 @@ struct Parts {
     accounts: Arc<Store>,
     senders: Arc<Senders>,
     signatures: Arc<Signatures>,
+    forwarding: Arc<Forwarding>,
 }
 
 impl Parts {
@@ -105,6 +107,7 @@ impl Parts {
             guard: Arc::new(Guard::open(world, &config.data_dir)?),
             accounts: store(world, log, config),
             senders: senders(world, config)?,
+            forwarding: Arc::new(Forwarding::open(world, &config.data_dir)?),
             signatures: Arc::new(Signatures::new(world, log, &config.data_dir)),
         })
     }
@@ -247,6 +250,7 @@ impl Node {
         self.watch_certificates();
         self.keep_failures();
         self.keep_senders();
+        self.keep_forwarding();
         self.ready();
     }
 
@@ -275,6 +279,13 @@ impl Node {
         let (world, log, stop) = (self.world.clone(), self.log.clone(), self.shutdown.clone());
         let keeping = self.parts.senders.clone().keep(world, log, path, stop);
         self.world.work.spawn("senders", Box::pin(keeping));
+    }
+
+    /// Replaces the secret of forwarded mail in time.
+    fn keep_forwarding(&self) {
+        let (log, stop) = (self.log.clone(), self.shutdown.clone());
+        let keeping = self.parts.forwarding.clone().keep(log, stop);
+        self.world.work.spawn("forwarding", Box::pin(keeping));
     }
 
     fn ready(&self) {

@@ -19,9 +19,12 @@ pub mod outcome; // what became of recipients
 pub mod parcel; // a stored message as the transports need it
 pub mod smtp; // to servers, over SMTP and LMTP
 
+use std::sync::Arc;
+
 use posthaste_queue::schedule::Work;
 use posthaste_queue::spool::Stored;
 
+use crate::forward::Forwarding;
 use crate::route::{Route, Transport};
 
 pub use connection::Connection;
@@ -37,6 +40,8 @@ pub const QUARANTINED: &str = "quarantined";
 pub struct Delivery {
     /// Where to.
     pub route: Route,
+    /// Under which reverse-path aliases send on.
+    pub forwarding: Arc<Forwarding>,
     /// The transport for servers.
     pub smtp: Smtp,
     /// The transport for mailboxes of this machine.
@@ -51,7 +56,7 @@ pub async fn attempt(
     connection: &mut Option<Connection>,
 ) -> Attempted {
     let route = &delivery.route;
-    let (mut parcel, mut attempted) = Parcel::pack(work, stored, route);
+    let (mut parcel, mut attempted) = Parcel::pack(work, stored, delivery);
     let indexes = parcel.indexes();
     let Some(&(_, first)) = parcel.recipients().first() else {
         return attempted;

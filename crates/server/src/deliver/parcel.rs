@@ -4,6 +4,7 @@
 //! All recipients of a parcel share a destination and a reverse-path, so that one transaction can
 //! serve them. It holds no more of the content than the piece that is on its way.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -17,9 +18,8 @@ use posthaste_smtp::dsn::{EnvelopeId, OriginalRecipient};
 use posthaste_smtp::extension::{self, BodyType, ByMode, Priority};
 use posthaste_world::Timestamp;
 
-use super::Attempted;
+use super::{Attempted, Delivery};
 use crate::fault::Fault;
-use crate::route::Route;
 
 /// Most seconds that `BY=` can name, in both directions (RFC 2852 §4).
 const BY_TIME_MAX: i64 = 999_999_999;
@@ -28,6 +28,7 @@ const BY_TIME_MAX: i64 = 999_999_999;
 pub struct Parcel<'a> {
     stored: &'a Stored,
     recipients: Vec<(u32, &'a Recipient)>,
+    reverse_path: Cow<'a, ReversePath>,
     content: Content,
     unreadable: Option<io::Error>,
 }
@@ -36,8 +37,10 @@ impl<'a> Parcel<'a> {
     /// Takes the recipients of `work` (ascending) that still belong to its destination. The others
     /// are moved: they are somebody else's work.
     #[must_use]
-    pub fn pack(work: &Work, stored: &'a Stored, route: &Route) -> (Parcel<'a>, Attempted) {
-        let envelope = stored.envelope();
+    pub fn pack(work: &Work, stored: &'a Stored, delivery: &Delivery) -> (Parcel<'a>, Attempted) {
+        let (envelope, route) = (stored.envelope(), &delivery.route);
+        let directory = route.directory();
+        let mut shared: Option<Cow<'a, ReversePath>> = None;
         let mut attempted = Attempted::default();
         let mut recipients: Vec<(u32, &Recipient)> = Vec::new();
         for (index, recipient) in envelope
@@ -45,12 +48,12 @@ impl<'a> Parcel<'a> {
             .filter(|(i, _)| work.recipients.binary_search(i).is_ok())
         {
             let destination = route.destination(&recipient.address);
-            let first = recipients
-                .first()
-                .map(|(_, first)| envelope.reverse_path_of(first));
-            let alike = first.is_none_or(|path| path == envelope.reverse_path_of(recipient));
+            let forwarding = &delivery.forwarding;
+            let path = forwarding.reverse_path(directory, envelope, recipient);
+            let alike = shared.as_ref().is_none_or(|first| *first == path);
             if destination == *work.destination && alike {
                 recipients.push((index, recipient));
+                shared = Some(path);
             } else {
                 attempted.moved.push((index, Arc::from(destination)));
             }
@@ -58,6 +61,7 @@ impl<'a> Parcel<'a> {
         let parcel = Parcel {
             stored,
             recipients,
+            reverse_path: shared.unwrap_or(Cow::Borrowed(&envelope.message.reverse_path)),
             content: stored.content(),
             unreadable: None,
         };
@@ -82,14 +86,10 @@ impl<'a> Parcel<'a> {
         self.recipients.iter().map(|(index, _)| *index).collect()
     }
 
-    /// Where reports about these recipients go.
+    /// Where the next hop sends reports about these recipients.
     #[must_use]
-    pub fn reverse_path(&self) -> &'a ReversePath {
-        let envelope = self.stored.envelope();
-        match self.recipients.first() {
-            Some((_, first)) => envelope.reverse_path_of(first),
-            None => &envelope.message.reverse_path,
-        }
+    pub fn reverse_path(&self) -> &ReversePath {
+        &self.reverse_path
     }
 
     /// The transaction for those recipients that stand at the places `left`.

@@ -151,6 +151,12 @@ impl Directory {
         }
     }
 
+    /// Whether `domain` is one of ours, or this host itself.
+    #[must_use]
+    pub fn is_ours(&self, domain: &AddressDomain) -> bool {
+        self.our_domain(domain).is_some() || self.is_host(domain)
+    }
+
     /// Whether a forward-path could be read as a route by the server that we hand it to:
     /// `user%elsewhere`, `elsewhere!user` or `"user@elsewhere"` of a domain whose next SMTP server
     /// decides who exists. That server trusts us, and might relay.

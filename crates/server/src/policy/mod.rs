@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_mailauth::dmarc;
+use posthaste_mailauth::srs::NotRewritten;
 use posthaste_message::header::{Facts, MAX_RECEIVED};
 use posthaste_smtp::address::{ForwardPath, ReversePath};
 use posthaste_smtp::extension::FutureRelease;
@@ -23,6 +24,7 @@ use posthaste_world::Timestamp;
 use crate::authenticate::message::Judgement;
 use crate::authenticate::name::Name;
 use crate::config::{EarlyTalkers, Limits, Networks, Service};
+use crate::forward::Forwarding;
 use crate::lookup::{Directory, Final, Resolution};
 
 use rates::{Hit, Rates, Seat};
@@ -31,6 +33,7 @@ use rates::{Hit, Rates, Seat};
 pub struct Policy {
     directory: Arc<Directory>,
     relay_networks: Networks,
+    forwarding: Arc<Forwarding>,
     /// What one connection and one address may cost.
     pub limits: Limits,
     hostname: Box<str>,
@@ -52,11 +55,12 @@ impl Policy {
         directory: Arc<Directory>,
         relay_networks: Networks,
         limits: Limits,
-        hostname: &str,
+        (hostname, forwarding): (&str, Arc<Forwarding>),
     ) -> Self {
         Policy {
             directory,
             relay_networks,
+            forwarding,
             limits,
             hostname: hostname.into(),
         }
@@ -158,6 +162,9 @@ impl Policy {
         path: &ForwardPath,
         id: &str,
     ) -> Result<Vec<Final>, Reply> {
+        if let Some(found) = self.leads_back(path, id) {
+            return found;
+        }
         let trusted = self.may_relay(peer);
         match self.directory.resolve(path) {
             Resolution::Local(_) if !trusted && self.directory.routes_on(path) => Err(Reply::new(
@@ -187,6 +194,44 @@ impl Policy {
                 format!("<{mailbox}>: relaying is not permitted for you here [{id}]"),
             )),
         }
+    }
+
+    /// Whom a bounce of mail that we have forwarded leads to; none when `path` is no address of
+    /// that kind. A mailbox that is called so is a mailbox.
+    fn leads_back(&self, path: &ForwardPath, id: &str) -> Option<Result<Vec<Final>, Reply>> {
+        let mailbox = path
+            .mailbox()
+            .filter(|m| self.directory.is_ours(m.domain()))?;
+        let refused = |why: &str| {
+            let text = format!("<{mailbox}> leads back to nobody: {why} [{id}]");
+            Some(Err(Reply::new(550, (5, 1, 1), text)))
+        };
+        let sender = match self.forwarding.lead_back(mailbox) {
+            Ok(sender) => sender,
+            Err(NotRewritten::NotSrs) => return None,
+            Err(why) => {
+                return match self.directory.resolve(path) {
+                    Resolution::Local(finals) if finals.iter().all(|f| f.alias.is_none()) => None,
+                    _ => refused(&why.to_string()),
+                };
+            }
+        };
+        let finals = match self.directory.resolve(&ForwardPath::Mailbox(sender)) {
+            Resolution::Local(finals) => finals,
+            Resolution::NotOurs(address) => vec![Final {
+                address,
+                alias: None,
+                hold: false,
+            }],
+            Resolution::Unknown | Resolution::Broken(_) => {
+                return refused("the sender is not there any more");
+            }
+        };
+        let through = |found: Final| Final {
+            alias: Some(mailbox.clone()),
+            ..found
+        };
+        Some(Ok(finals.into_iter().map(through).collect()))
     }
 
     /// Whether a message may be queued, by what its header block says and by who sent it.

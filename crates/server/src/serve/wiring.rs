@@ -131,6 +131,7 @@ impl<'a> Wiring<'a> {
         Ok(Stages {
             delivery: Delivery {
                 route: Route::new(directory.clone(), mx),
+                forwarding: self.parts.forwarding.clone(),
                 smtp: Smtp::new(world.clone(), hostname, outbound),
                 local: Local::new(world.clone(), hostname).with_helpers(self.parts.helpers.clone()),
             },
@@ -182,7 +183,12 @@ impl<'a> Wiring<'a> {
                 authserv_id: config.hostname.to_string(),
                 rules: config.dmarc.clone(),
             }),
-            policy: Policy::new(directory, networks, limits, config.hostname.as_str()),
+            policy: Policy::new(
+                directory,
+                networks,
+                limits,
+                (config.hostname.as_str(), self.parts.forwarding.clone()),
+            ),
             signatures: self.parts.signatures.clone(),
             senders: self.parts.senders.clone(),
             queue: queue.clone(),

@@ -277,7 +277,10 @@ impl<'a> Editor<'a> {
 }
 
 /// Writes a file under another name first: what is under its own name is whole, and durable.
-fn place(disk: &dyn Disk, path: &Path, text: &str) -> io::Result<()> {
+///
+/// # Errors
+/// Whatever the system says.
+pub fn place(disk: &dyn Disk, path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     match disk.remove(&new) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),

@@ -10,6 +10,7 @@ use posthaste::deliver::local::Local;
 use posthaste::deliver::outbound::{Credentials, Outbound};
 use posthaste::deliver::smtp::Smtp;
 use posthaste::deliver::{Attempted, Connection, Delivery, attempt};
+use posthaste::forward::Forwarding;
 use posthaste::lookup::Directory;
 use posthaste::receive::content_facts;
 use posthaste::report::Reports;
@@ -112,6 +113,7 @@ impl Node {
         let outbound = Outbound::new(&config, &credentials, &roots, &world.clock).unwrap();
         let delivery = Delivery {
             route: Route::new(directory.clone(), mx),
+            forwarding: Arc::new(Forwarding::open(&world, Path::new("/data")).unwrap()),
             smtp: Smtp::new(world.clone(), &hostname, outbound),
             local: Local::new(world.clone(), &hostname),
         };
