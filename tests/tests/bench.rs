@@ -11,9 +11,14 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, missing_docs)]
 
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use posthaste_mailauth::dkim::{PrivateKey, Signer, Signing};
+use posthaste_message::header::Scan;
 use posthaste_tests::client::Dialogue;
+use posthaste_tests::messages::large;
+use posthaste_tests::peer::dkim::{Keys, OPENDKIM};
+use posthaste_tests::peer::{Nsd, Tree};
 use posthaste_tests::server::Server;
 use posthaste_tests::setup;
 use posthaste_tests::tls::{Authority, Trust};
@@ -99,4 +104,111 @@ fn idle_tls() {
     );
     report("with the idle sessions open", &answers(address, &trust));
     assert_eq!(idle.len(), SESSIONS);
+}
+
+/// Messages of one size that are judged, and how many go over one connection.
+const JUDGED: usize = 2_000;
+const EACH_CONNECTION: usize = 100;
+/// Ticks of `/proc` in a second.
+const TICKS: f64 = 100.0;
+
+/// The processor time that a program has used, in seconds.
+fn processor_s(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let behind_name = stat.rsplit_once(')').unwrap().1;
+    let fields = behind_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.map(|f| f.parse::<u64>().unwrap()).sum();
+    ticks as f64 / TICKS
+}
+
+/// Signed messages of about `size` octets, no two the same.
+fn signed(keys: &[(&str, &PrivateKey)], size: usize) -> Vec<Vec<u8>> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let signing = Signing {
+        domain: "example.org",
+        keys,
+        now_s: now.unwrap().as_secs(),
+        lifetime_s: None,
+    };
+    let body = large(size);
+    let one = |number: usize| {
+        let head = format!(
+            "From: Alice <alice@example.org>\r\nTo: bob@local.example\r\nSubject: {number}\r\n\
+             Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{number}@example.org>\r\n\r\n"
+        );
+        let message = [head.as_bytes(), &body].concat();
+        let (mut scan, mut signer) = (Scan::new(), Signer::new());
+        scan.push(&message);
+        signer.push(&message, scan.facts());
+        let field = signer.finish(&scan.finish(), b"", &signing).unwrap();
+        [field.as_bytes(), &message].concat()
+    };
+    (0..JUDGED).map(one).collect()
+}
+
+/// Microseconds of processor time for the reception of each message, by a server that drops them.
+fn received_us(dns: SocketAddr, check: bool, messages: &[Vec<u8>]) -> f64 {
+    let base = setup::BASE.replace("[relay]\nnetworks = [\"127.0.0.0/8\"]\n", "");
+    let base = base.replace("maildir:mail/{local}", "discard:");
+    let server = Server::start(&format!(
+        "{base}\n[dns]\nservers = [\"{dns}\"]\n[dmarc]\ncheck = {check}\n"
+    ));
+    let send = |messages: &[Vec<u8>]| {
+        let mut dialogue = Dialogue::open(server.address());
+        for message in messages {
+            let answer = dialogue.deliver("alice@example.org", &["bob@local.example"], message);
+            assert_eq!(answer.code, 250, "{answer:?}");
+        }
+    };
+    send(&messages[..1]);
+    let before = processor_s(server.pid());
+    messages.chunks(EACH_CONNECTION).for_each(send);
+    let used = processor_s(server.pid()) - before;
+    let last = server.records();
+    let judged = last.iter().rfind(|r| r["event"] == "transaction").unwrap();
+    let passed = judged["sender"]["dmarc"] == "pass";
+    assert_eq!(passed, check, "{judged}");
+    used * 1e6 / messages.len() as f64
+}
+
+#[test]
+#[ignore = "a benchmark: cargo xtask bench mailauth"]
+fn mailauth() {
+    let (rsa, ed25519) = (
+        PrivateKey::generate_rsa_2048().unwrap(),
+        PrivateKey::generate_ed25519().unwrap(),
+    );
+    let keys = Keys {
+        private: [rsa.to_pem().unwrap(), ed25519.to_pem().unwrap()],
+        records: [rsa.public_record(), ed25519.public_record()],
+    };
+    let parts = |record: &str| {
+        let strings = record.as_bytes().chunks(200).map(String::from_utf8_lossy);
+        let strings: Vec<_> = strings.map(|part| format!("\"{part}\"")).collect();
+        strings.join(" ")
+    };
+    let [r, e] = [&keys.records[0], &keys.records[1]].map(|record| parts(record));
+    let Some(dns) = Nsd::start(&format!(
+        "example.org. TXT \"v=spf1 ip4:192.0.2.0/24 a:mx.example.org -all\"\n\
+         mx.example.org. A 127.0.0.1\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"\n\
+         r._domainkey.example.org. TXT {r}\ne._domainkey.example.org. TXT {e}\n"
+    )) else {
+        return;
+    };
+    let both = [("r", &rsa), ("e", &ed25519)];
+    for size in [4 * 1024, 100 * 1024] {
+        let messages = signed(&both, size);
+        let without = received_us(dns.address, false, &messages);
+        let with = received_us(dns.address, true, &messages);
+        println!(
+            "{} KiB, RSA 2048 and Ed25519: SPF, DKIM, ARC and DMARC {:.0} us a message \
+             (reception {without:.0} us without them, {with:.0} us with them)",
+            size / 1024,
+            with - without
+        );
+        if let Some(tree) = Tree::require("dkim") {
+            let us = OPENDKIM.verifies_in_us(&tree, &keys, &messages);
+            println!("  OpenDKIM's library: {us:.0} us a message for DKIM alone");
+        }
+    }
 }

@@ -167,3 +167,32 @@ fn an_unusable_option_is_an_error_that_says_what_to_write() {
     let text = String::from_utf8(done.stderr).unwrap();
     assert!(text.contains("127.0.0.1:5353"), "{text}");
 }
+
+#[test]
+fn it_judges_by_the_configuration_of_the_server() {
+    let key = PrivateKey::generate_ed25519().unwrap();
+    let Some(dns) = Nsd::start(&zone(&key)) else {
+        return;
+    };
+    let disposition = |keys: &str| {
+        let folder = posthaste_tests::folder();
+        let (file, config) = (folder.path().join("m"), folder.path().join("c.toml"));
+        std::fs::write(&file, MESSAGE).unwrap();
+        std::fs::write(&config, posthaste_tests::setup::with(keys)).unwrap();
+        let done = Command::new(program())
+            .args(["verify", "--json", "--dns", &dns.address.to_string()])
+            .arg("--config")
+            .arg(&config)
+            .args(SPOOFED)
+            .arg(&file)
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+        told["dmarc"]["disposition"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(disposition(""), "quarantine");
+    assert_eq!(disposition("[dmarc]\npolicy = \"reject\""), "reject");
+    assert_eq!(disposition("[dmarc]\npolicy = \"none\""), "none");
+    let exempt = "[dmarc]\npolicy = \"reject\"\nexempt_networks = \"198.51.100.0/24\"";
+    assert_eq!(disposition(exempt), "none");
+}

@@ -411,3 +411,81 @@ fn spf_entry(checked: &spf::Checked) -> Entry {
         .comment(checked.reason.as_str())
         .property(property, checked.domain.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use posthaste_mailauth::arc::Sealer;
+
+    use super::*;
+
+    fn sealed(verdict: Verdict, by: &[(&str, &str)]) -> arc::Finding {
+        let seal = |(instance, (domain, results)): (u32, &(&str, &str))| Sealer {
+            instance,
+            domain: (*domain).to_owned(),
+            selector: "s".to_owned(),
+            authentication_results: (*results).to_owned(),
+        };
+        arc::Finding {
+            verdict,
+            reason: "".into(),
+            sealers: (1..).zip(by).map(seal).collect(),
+            chain_length: u32::try_from(by.len()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_chain_is_believed_when_it_holds_all_sealers_are_named_and_the_first_saw_a_pass() {
+        let named = ["list.test".to_owned(), "school.test".to_owned()];
+        let (pass, fail) = ("list.test; dmarc=pass", "list.test; dmarc=fail");
+        let unclear = "list.test; dmarc=pass reason=";
+        for (verdict, by, believed) in [
+            (Verdict::Pass, &[("list.test", pass)][..], true),
+            (
+                Verdict::Pass,
+                &[("list.test", pass), ("school.test", fail)],
+                true,
+            ),
+            (Verdict::Fail, &[("list.test", pass)], false),
+            (Verdict::Pass, &[("list.test", fail)], false),
+            (Verdict::Pass, &[("list.test", unclear)], false),
+            (
+                Verdict::Pass,
+                &[("list.test", fail), ("school.test", pass)],
+                false,
+            ),
+            (
+                Verdict::Pass,
+                &[("evil.test", pass), ("school.test", pass)],
+                false,
+            ),
+            (
+                Verdict::Pass,
+                &[("list.test", pass), ("evil.test", pass)],
+                false,
+            ),
+            (Verdict::None, &[], false),
+        ] {
+            let found = trusted(&sealed(verdict, by), &named);
+            assert_eq!(found.is_some(), believed, "{verdict:?} {by:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_exempt_by_what_is_proved_and_only_within_its_name() {
+        let exempt = [DomainName::parse("lists.test", Utf8::Refused).unwrap()];
+        let by = |spf: Option<&str>, dkim: &[&str]| {
+            let undecided = &["lists.test"][..];
+            let proved = dmarc::Facts {
+                spf,
+                dkim,
+                undecided,
+            };
+            list(&proved, &exempt).map(|o| o.kind)
+        };
+        let is_list = Some(OverrideKind::MailingList);
+        assert_eq!(by(Some("lists.test"), &[]), is_list);
+        assert_eq!(by(None, &["other.test", "a.lists.test"]), is_list);
+        assert_eq!(by(Some("xlists.test"), &["test"]), None);
+        assert_eq!(by(None, &[]), None);
+    }
+}

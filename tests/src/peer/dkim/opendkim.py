@@ -1,8 +1,12 @@
-"""Signs or verifies a folder of messages with libopendkim: opendkim.py sign|verify FOLDER."""
+"""Signs or verifies a folder of messages with libopendkim: opendkim.py sign|verify FOLDER.
+
+`measure` verifies them, and says how many microseconds of processor time one takes.
+"""
 
 import ctypes
 import os
 import sys
+import time
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_ssize_t, c_uint, c_void_p
 
 # From dkim.h.
@@ -60,7 +64,7 @@ def sign(library, folder, name, message, rsa, ed25519):
     lib.dkim_free(handle)
 
 
-def verify(library, name, message):
+def verdicts_of(library, message):
     status = c_int()
     handle = lib.dkim_verify(library, b"x", None, byref(status))
     push(handle, message)
@@ -74,8 +78,16 @@ def verify(library, name, message):
         lib.dkim_sig_process(handle, signature)
         holds = lib.dkim_sig_getflags(signature) & PASSED and lib.dkim_sig_getbh(signature) == 0
         verdicts += "1" if holds else "0"
-    print(name, verdicts)
     lib.dkim_free(handle)
+    return verdicts
+
+
+def measure(library, messages):
+    begun = time.process_time()
+    for message in messages:
+        verdicts = verdicts_of(library, message)
+        assert verdicts and "0" not in verdicts, verdicts
+    print((time.process_time() - begun) * 1e6 / len(messages))
 
 
 def main(task, folder):
@@ -85,12 +97,15 @@ def main(task, folder):
     path = ctypes.create_string_buffer(os.path.join(folder, "keys").encode())
     lib.dkim_options(library, SETOPT, QUERYINFO, path, len(path))
     rsa, ed25519 = read(folder, "rsa.pem"), read(folder, "ed25519.pem")
-    for name in sorted(os.listdir(os.path.join(folder, "in"))):
+    names = sorted(os.listdir(os.path.join(folder, "in")))
+    if task == "measure":
+        return measure(library, [read(folder, "in", name) for name in names])
+    for name in names:
         message = read(folder, "in", name)
         if task == "sign":
             sign(library, folder, name, message, rsa, ed25519)
         else:
-            verify(library, name, message)
+            print(name, verdicts_of(library, message))
 
 
 main(*sys.argv[1:])
