@@ -484,8 +484,16 @@ fn what_the_operator_changes_holds_at_once() {
     assert_eq!(code(&server, home, dave, "three"), 235);
     assert!(user(&["remove", dave, "--label", "phone"], "").0);
     assert_eq!(code(&server, home, dave, "two"), 535);
+    // Who is logged in is not let go on.
+    let mut open = clear(&server, home);
+    assert_eq!(open.ask(&plain(dave, "three")).code, 235);
+    assert_eq!(open.ask("MAIL FROM:<dave@local.example>").code, 250);
+    assert_eq!(open.ask("RSET").code, 250);
     assert!(user(&["remove", dave], "").0);
     assert_eq!(code(&server, home, dave, "three"), 535);
+    let revoked = open.ask("MAIL FROM:<dave@local.example>");
+    assert_eq!((revoked.code, &revoked.lines[0][..5]), (421, "4.7.0"));
+    assert!(open.rest().is_empty());
     let (done, said) = user(&["add", CAROL], "x\n");
     assert!(!done && said.contains("is there already"), "{said}");
     let (done, said) = user(&["remove", dave], "");

@@ -40,6 +40,7 @@ use mechanism::{Channel, Exchange, Mechanism, Step};
 use name::{Claimed, Name, Password};
 use secret::hash::{self, Hash, Recipe};
 use secret::scram::{self, Keys, Salt, mac};
+use secret::{Fingerprint, Secret};
 
 /// Octets of the key that stand-ins are chosen by.
 const KEY: usize = 32;
@@ -102,8 +103,8 @@ pub struct Conversation {
     exchange: Exchange,
     channel: Channel,
     peer: Option<IpAddr>,
-    /// Labels of the secrets that SCRAM was told of.
-    labels: Vec<Box<str>>,
+    /// The secrets that SCRAM was told of.
+    known: Vec<Proof>,
 }
 
 /// What is said to a step of an exchange.
@@ -129,7 +130,22 @@ pub struct Login {
     pub name: Name,
     /// The label of the secret that it has; empty for the main password.
     pub label: Box<str>,
+    shown: Shown,
 }
+
+/// What a client has shown, as it was then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shown {
+    /// That it knows this secret.
+    Secret(Fingerprint),
+    /// A certificate for the account.
+    Certificate,
+    /// Something to a peer that says so; and whether the account had a secret that is not locked.
+    Elsewhere { open: bool },
+}
+
+/// The label of what a client has shown, and that itself.
+type Proof = (Box<str>, Shown);
 
 /// Why a client is nobody.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -162,9 +178,39 @@ impl Authenticator {
     /// The account of this name, for a client that has shown elsewhere to be its owner.
     pub async fn account(&self, name: &str) -> Option<Login> {
         let name = Name::parse(name)?;
-        self.store.current().await.find(&name)?;
-        let label = Box::default();
-        Some(Login { name, label })
+        let book = self.store.current().await;
+        let open = is_open(book.find(&name)?);
+        Some(Login {
+            name,
+            label: Box::default(),
+            shown: Shown::Elsewhere { open },
+        })
+    }
+
+    /// Whether a login still holds, by the accounts as they were last read: what the operator takes
+    /// away ends open sessions, too.
+    ///
+    /// # Errors
+    /// 421: the account is gone or locked, or the secret is another one now.
+    pub fn stands(&self, login: &Login, peer: Option<IpAddr>) -> Result<(), Reply> {
+        let (book, now) = (self.store.last().book, self.world.clock.now());
+        let usable = |s: &&Secret| s.is_usable(now, peer);
+        let stands = book.find(&login.name).is_some_and(|account| {
+            let mut usable = account.secrets.iter().filter(usable);
+            match login.shown {
+                Shown::Secret(print) => usable.any(|s| s.fingerprint == print),
+                Shown::Certificate => usable.next().is_some(),
+                Shown::Elsewhere { open } => !open || is_open(account),
+            }
+        });
+        let text = format!(
+            "the account {} is gone or locked, or its password was changed since you logged in; \
+             closing connection",
+            login.name
+        );
+        stands
+            .then_some(())
+            .ok_or_else(|| Reply::new(421, (4, 7, 0), text))
     }
 
     /// The mechanisms that a session with these facts of TLS can use now: those that some account
@@ -211,7 +257,7 @@ impl Authenticator {
             exchange,
             channel: channel.clone(),
             peer,
-            labels: Vec::new(),
+            known: Vec::new(),
         };
         let answer = self.answer(&mut conversation, step).await;
         (conversation, answer)
@@ -250,8 +296,8 @@ impl Authenticator {
                 (claimed, result)
             }
             Step::Proven(claimed, secret) => {
-                let label = conversation.labels.get(secret).cloned();
-                let found = label.ok_or("the secret is gone");
+                let proof = conversation.known.get(secret).cloned();
+                let found = proof.ok_or("the secret is gone");
                 // Others may have failed while this exchange was open.
                 let standing = self.standing(peer, &claimed);
                 let result = standing.and_then(|_| self.settle(peer, &claimed, found));
@@ -277,19 +323,19 @@ impl Authenticator {
         standing.map_err(|blocked| refusal(&blocked))
     }
 
-    /// Counts how a try ended: with the label of a secret, or with what was wrong.
+    /// Counts how a try ended: with a secret, or with what was wrong.
     fn settle(
         &self,
         peer: Option<IpAddr>,
         claimed: &Claimed,
-        found: Result<Box<str>, &'static str>,
+        found: Result<Proof, &'static str>,
     ) -> Result<Login, Refusal> {
         let now = self.world.clock.now();
         match (found, claimed.name()) {
-            (Ok(label), Some(name)) => {
+            (Ok((label, shown)), Some(name)) => {
                 self.guard.failures.succeeded(peer, name, now);
                 let name = name.clone();
-                Ok(Login { name, label })
+                Ok(Login { name, label, shown })
             }
             (found, _) => {
                 self.guard.failures.failed(peer, claimed, now);
@@ -336,7 +382,7 @@ impl Authenticator {
                 let mut secrets = found.iter().filter_map(|at| account.secrets.get(*at));
                 let usable = secrets.find(|s| s.is_usable(now, peer));
                 let unusable = "the secret is locked, expired, or not for this address";
-                usable.map(|s| s.label.clone()).ok_or(unusable)
+                usable.map(proof).ok_or(unusable)
             }
         };
         self.settle(peer, claimed, found)
@@ -362,7 +408,7 @@ impl Authenticator {
                 .as_ref()
                 .is_some_and(|k| k.answers(challenge, digest));
             if right && secret.is_usable(now, peer) {
-                found = Ok(secret.label.clone());
+                found = Ok(proof(secret));
             }
         }
         if account.is_none() {
@@ -378,18 +424,18 @@ impl Authenticator {
         let account = claimed.name().and_then(|name| book.find(name));
         let usable = account.map_or(&[][..], |a| &a.secrets).iter();
         let usable = usable.filter(|s| s.is_usable(now, conversation.peer));
-        let mut known: Vec<(Box<str>, Keys)> = usable
-            .filter_map(|s| s.scram.clone().map(|keys| (s.label.clone(), keys)))
+        let mut known: Vec<(Proof, Keys)> = usable
+            .filter_map(|s| s.scram.clone().map(|keys| (proof(s), keys)))
             .collect();
         if let Some(first) = known.first().map(|(_, keys)| keys.salt.clone()) {
             known.retain(|(_, keys)| keys.salt == first);
         }
-        let (labels, keys): (Vec<_>, Vec<_>) = known.into_iter().unzip();
+        let (proofs, keys): (Vec<_>, Vec<_>) = known.into_iter().unzip();
         let stored = match keys.is_empty() {
             true => self.made_up(&book, claimed),
             false => Stored { keys, known: true },
         };
-        conversation.labels = labels;
+        conversation.known = proofs;
         let mut random = [0; mechanism::scram::NONCE];
         self.world.random.fill(&mut random);
         let nonce = mechanism::scram::nonce(random);
@@ -442,7 +488,8 @@ impl Authenticator {
                 let now = self.world.clock.now();
                 let usable = account.secrets.iter().any(|s| s.is_usable(now, peer));
                 let locked = "the account is locked, expired, or not for this address";
-                let found = usable.then(|| "certificate".into()).ok_or(locked);
+                let proof = ("certificate".into(), Shown::Certificate);
+                let found = usable.then_some(proof).ok_or(locked);
                 let result = self.settle(peer, &claimed, found);
                 (claimed, result)
             }
@@ -461,6 +508,16 @@ impl Conversation {
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
+}
+
+/// That a client knows this secret.
+fn proof(secret: &Secret) -> Proof {
+    (secret.label.clone(), Shown::Secret(secret.fingerprint))
+}
+
+/// Whether some secret of the account is not locked.
+fn is_open(account: &Account) -> bool {
+    account.secrets.iter().any(|s| s.flaw().is_none())
 }
 
 /// The positions of the secrets of `account` that have this password. Without an account with a

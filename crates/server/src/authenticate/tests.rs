@@ -336,3 +336,40 @@ async fn who_guesses_must_wait_and_learns_nothing_meanwhile() {
     assert!(standing("192.0.2.3").is_err());
     assert_eq!(standing("192.0.2.2"), Ok(Standing::Known));
 }
+
+#[tokio::test]
+async fn a_login_stands_until_its_account_or_its_secret_is_taken_away() {
+    let two = "alice@example.org:{PLAIN}one\nalice@example.org:{PLAIN}two::::::label=phone\n";
+    let fixture = fixture(two);
+    let peer: Option<IpAddr> = HOME.parse().ok();
+    let login = async |password| {
+        let verdict = fixture.plain("alice@example.org", password, HOME).await;
+        verdict.result.unwrap()
+    };
+    let (main, phone) = (login("one").await, login("two").await);
+    let relayed = fixture.authenticator.account("alice@example.org").await;
+    let relayed = relayed.unwrap();
+    let stand = async |file: &str| {
+        std::fs::write(&fixture.path, file).unwrap();
+        fixture.authenticator.store.current().await;
+        let stands = |login| match fixture.authenticator.stands(login, peer) {
+            Ok(()) => 250,
+            Err(reply) => reply.code(),
+        };
+        [stands(&main), stands(&phone), stands(&relayed)]
+    };
+    assert_eq!(stand(two).await, [250, 250, 250]);
+    let added = format!("{two}alice@example.org:{{PLAIN}}three::::::label=desk\n");
+    assert_eq!(stand(&added).await, [250, 250, 250]);
+    let changed = two.replace("}one", "}new");
+    assert_eq!(stand(&changed).await, [421, 250, 250]);
+    let near = two.replace("label=phone", "label=phone allow_nets=198.51.100.0/24");
+    assert_eq!(stand(&near).await, [250, 421, 250]);
+    let locked = two.replace("{PLAIN}", "!{PLAIN}");
+    assert_eq!(stand(&locked).await, [421, 421, 421]);
+    assert_eq!(stand("bob@example.org:{PLAIN}one\n").await, [421, 421, 421]);
+    let refusal = fixture.authenticator.stands(&main, peer).unwrap_err();
+    assert!(refusal.to_string().starts_with(
+        "421 4.7.0 the account alice@example.org is gone or locked, or its password was changed"
+    ));
+}

@@ -110,6 +110,12 @@ impl Transaction {
             let refusal = visit.met(hit, stages).tagged(&received.id_text);
             return visit.refuse(&received, refusal, stages);
         }
+        if let Some(login) = &visit.login
+            && let Err(refusal) = stages.authenticator.stands(login, visit.peer.ip())
+        {
+            let refusal = refusal.tagged(&received.id_text);
+            return visit.refuse(&received, refusal, stages);
+        }
         let (path, id) = (&received.mail.reverse_path, &received.id_text);
         if let Err(refusal) = stages.policy.sender(visit.who(), path, id) {
             return visit.refuse(&received, refusal, stages);

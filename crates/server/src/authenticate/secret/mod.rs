@@ -18,10 +18,13 @@ use posthaste_world::{Random, Timestamp};
 use super::name::{Name, Password};
 use crate::config::{Network, Networks};
 use hash::{Hash, Recipe};
-use scram::Keys;
+use scram::{KEY, Keys, mac};
 
 /// Longest label in octets.
 const LABEL_MAX: usize = 64;
+
+/// What tells a secret from any other.
+pub type Fingerprint = [u8; KEY];
 
 /// One secret.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Secret {
     pub scram: Option<Keys>,
     /// What CRAM-MD5 needs.
     pub cram_md5: Option<cram_md5::Key>,
+    /// Of all that is compared with: another one, once the secret was changed.
+    pub fingerprint: Fingerprint,
     limits: Limits,
 }
 
@@ -69,14 +74,20 @@ impl Secret {
                 _ => None,
             },
             hash,
+            fingerprint: [0; KEY],
             limits: Limits::default(),
         };
+        let mut compared = vec![field];
         for extra in fields.nth(5).unwrap_or_default().split_ascii_whitespace() {
             let (key, value) = extra.split_once('=').unwrap_or((extra, ""));
+            if ["scram", "cram-md5"].contains(&key) {
+                compared.push(extra);
+            }
             secret
                 .extra(key, value)
                 .map_err(|why| format!("its `{key}` is wrong: {why}"))?;
         }
+        secret.fingerprint = mac(b"fingerprint", compared.join(" ").as_bytes());
         Ok((name, secret))
     }
 
