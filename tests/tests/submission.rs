@@ -308,3 +308,27 @@ fn what_an_account_sends_above_its_limit_is_held_and_two_are_told_once() {
     assert!(deleted.status.success(), "{}", deleted.err);
     assert_eq!(server.queued(), 0);
 }
+
+#[test]
+fn of_what_an_account_sends_above_its_limit_only_so_much_is_held() {
+    let server = server("[limits]\naccount_recipients_per_day = 1\n");
+    let mut dialogue = as_carol(&server);
+    let mut codes = Vec::new();
+    let mut last = None;
+    for _ in 0..6 {
+        let (to, text) = (["boss@local.example"], "Subject: x\r\n\r\nx\r\n");
+        let [_, done] = send(&mut dialogue, "<carol@local.example>", &to, text);
+        codes.push(done.code);
+        last = Some(done);
+    }
+    assert_eq!(codes, [250, 250, 250, 250, 250, 450]);
+    let refused = last.unwrap().lines.concat();
+    assert!(
+        refused.starts_with("4.7.1") && refused.contains("is held"),
+        "{refused}"
+    );
+    assert_eq!(queued(&server, &["state=held"]).len(), 4);
+    server.record("the limit", |record| {
+        record["event"] == "limit" && record["reply"].as_str().unwrap().starts_with("450")
+    });
+}

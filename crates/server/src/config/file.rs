@@ -251,7 +251,7 @@ section! {
         /// Recipients per hour that one account may send to. Above that its mail is accepted and
         /// held, and its owner and the postmaster are told.
         account_recipients_per_hour: Count = Is("1000");
-        /// The same, per day.
+        /// The same, per day. Of what is held, four times as much is taken in a day; more gets 450.
         account_recipients_per_day: Count = Is("5000");
         /// How far ahead an account may have its mail sent (FUTURERELEASE); `"0s"` does not offer
         /// it.

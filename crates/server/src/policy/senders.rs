@@ -5,8 +5,8 @@
 //! over restarts in a small text file, written at most once in [`WRITE_AGAIN`] and at the end, so
 //! that a server that is killed forgets no more than that.
 //!
-//! An hour, and a day, begin with the first message after the last one is over. What is held is not
-//! counted.
+//! An hour, and a day, begin with the first message after the last one is over. What is held counts
+//! for itself: above [`HELD_DAYS`] times the daily limit in a day, more is not taken.
 //!
 //! This module does **not** hold anything or tell anybody; it says what is over a limit, and
 //! whether that is news.
@@ -28,6 +28,9 @@ use crate::telemetry::Log;
 
 /// Time between two writes.
 pub const WRITE_AGAIN: Duration = Duration::from_secs(10);
+/// What may be held of an account in a day, in daily limits: an honest newsletter fits, and whoever
+/// has stolen a password cannot fill the disk.
+pub const HELD_DAYS: u32 = 4;
 /// Accounts that are remembered at once. More than have sent in a day on one machine.
 const ACCOUNTS_MAX: usize = 200_000;
 /// Largest file that is read, in octets: a full table fits.
@@ -50,6 +53,8 @@ pub struct Over {
     pub most: u32,
     /// Whether nobody has been told yet, today.
     pub is_news: bool,
+    /// Whether so much is held already that this is not taken.
+    pub is_full: bool,
 }
 
 #[derive(Default)]
@@ -63,6 +68,8 @@ struct Table {
 struct Sent {
     hour: Window,
     day: Window,
+    /// Recipients of what was held today.
+    held: u32,
     /// Its owner has been told today that mail is held.
     told: bool,
 }
@@ -117,7 +124,7 @@ impl Senders {
     /// The account sends to so many recipients now.
     ///
     /// # Errors
-    /// That would be more than it may. It is not counted then.
+    /// That would be more than it may: it is to be held, and counted so, or not to be taken.
     pub fn send(
         &self,
         account: &str,
@@ -133,7 +140,9 @@ impl Senders {
         let sent = table.accounts.entry(account.into()).or_default();
         sent.hour = sent.hour.at(now, HOUR);
         let day = sent.day.at(now, DAY);
-        sent.told &= day == sent.day;
+        if day != sent.day {
+            (sent.told, sent.held) = (false, 0);
+        }
         sent.day = day;
         let (hourly, daily) = (
             limits.account_recipients_per_hour,
@@ -149,10 +158,16 @@ impl Senders {
             return Ok(());
         };
         let (limit, most) = over;
+        let held = sent.held.saturating_add(recipients);
+        let is_full = held > daily.saturating_mul(HELD_DAYS);
+        if !is_full {
+            sent.held = held;
+        }
         Err(Over {
             limit,
             most,
-            is_news: !std::mem::replace(&mut sent.told, true),
+            is_news: !is_full && !std::mem::replace(&mut sent.told, true),
+            is_full,
         })
     }
 
@@ -203,8 +218,8 @@ impl Senders {
         for (account, sent) in &table.accounts {
             let window = |w: Window| format!("{} {}", w.since.as_millis(), w.count);
             let (hour, day) = (window(sent.hour), window(sent.day));
-            let told = u8::from(sent.told);
-            let _ = writeln!(text, "{hour} {day} {told} {account}");
+            let (told, held) = (u8::from(sent.told), sent.held);
+            let _ = writeln!(text, "{hour} {day} {told}:{held} {account}");
         }
         Some(text)
     }
@@ -234,7 +249,9 @@ fn line(text: &str) -> Option<(Box<str>, Sent)> {
             count: count.parse().ok()?,
         })
     };
+    let (told, held) = told.split_once(':').unwrap_or((told, "0"));
     let sent = Sent {
+        held: held.parse().ok()?,
         hour: window(hour, in_hour)?,
         day: window(day, in_day)?,
         told: told == "1",
@@ -276,6 +293,7 @@ mod tests {
             limit,
             most,
             is_news,
+            is_full: false,
         })
     }
 
@@ -301,11 +319,33 @@ mod tests {
     #[test]
     fn a_message_for_more_than_may_ever_be_is_over_at_once() {
         let (senders, limits) = (Senders::default(), limits());
-        let over = senders.send("a@b", u32::MAX, at(0), &limits).unwrap_err();
+        let over = senders.send("a@b", 60, at(0), &limits).unwrap_err();
         assert_eq!(
             (over.limit, over.is_news),
             ("account_recipients_per_day", true)
         );
+    }
+
+    #[test]
+    fn what_is_held_in_a_day_has_a_bound_and_what_is_above_it_tells_nobody() {
+        let (senders, limits) = (Senders::default(), limits());
+        let send = |s, n| {
+            let over = senders.send("a@b", n, at(s), &limits).unwrap_err();
+            (over.is_full, over.is_news)
+        };
+        assert_eq!(send(0, u32::MAX), (true, false));
+        assert_eq!(send(1, 30), (false, true));
+        assert_eq!(send(2, 31), (true, false), "four days' worth");
+        assert_eq!(send(3, 30), (false, false));
+        assert_eq!(send(4, 16), (true, false));
+        let text = senders.take(at(4)).unwrap();
+        let read: BTreeMap<_, _> = text.lines().filter_map(line).collect();
+        assert_eq!(
+            read,
+            senders.table().accounts,
+            "a restart forgets none of it"
+        );
+        assert_eq!(send(86_400, 60), (false, true), "the next day begins anew");
     }
 
     #[test]

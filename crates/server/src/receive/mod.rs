@@ -245,9 +245,12 @@ async fn accept(
     let (facts, judgement) = (received.facts(), received.judgement());
     let answer = match stages.policy.message(facts, judgement, &received.id_text) {
         Err(refusal) => Err(refusal),
-        Ok(()) => match received.commit(visit, stages).await {
-            Ok(receipt) => Ok(receipt.accepted()), // the only way to build this 250
-            Err(fault) => Err(visit.not_kept(fault, &received, stages)?),
+        Ok(()) => match received.count(visit, stages) {
+            Err(refusal) => Err(refusal),
+            Ok(over) => match received.commit(over, visit, stages).await {
+                Ok(receipt) => Ok(receipt.accepted()), // the only way to build this 250
+                Err(fault) => Err(visit.not_kept(fault, &received, stages)?),
+            },
         },
     };
     visit.answered(&received, &answer, stages);

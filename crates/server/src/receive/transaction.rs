@@ -248,6 +248,7 @@ impl Received {
     /// Nothing of it is kept, and the peer must be told so.
     pub async fn commit(
         &mut self,
+        over: Option<Over>,
         visit: &Visit,
         stages: &Reception,
     ) -> Result<Receipt, WriteError> {
@@ -261,7 +262,6 @@ impl Received {
         let trace = self.trace(arrived, visit, stages);
         let edits = self.edits(arrived, stages);
         let signatures = self.signatures(&edits, visit, stages).await;
-        let over = self.over_limit(arrived, visit, stages);
         let prelude = Prelude {
             edits,
             ..Prelude::trace((trace + &signatures).into_bytes())
@@ -311,15 +311,37 @@ impl Received {
             .await
     }
 
-    /// The limit of its account that it exceeds.
-    fn over_limit(&self, now: Timestamp, visit: &Visit, stages: &Reception) -> Option<Over> {
-        let account = visit.who().account?;
-        let recipients = u32::try_from(self.to.len()).unwrap_or(u32::MAX);
-        let limits = &stages.policy.limits;
+    /// Counts it for its account: the limit that it exceeds, for which it is to be held.
+    ///
+    /// # Errors
+    /// The refusal: enough of the account's mail is held.
+    pub fn count(&self, visit: &Visit, stages: &Reception) -> Result<Option<Over>, Reply> {
+        let Some(account) = visit.who().account else {
+            return Ok(None);
+        };
+        let (now, limits) = (stages.world.clock.now(), &stages.policy.limits);
         let sent = stages
             .senders
-            .send(account.as_str(), recipients, now, limits);
-        sent.err().inspect(|over| visit.held(*over, self, stages))
+            .send(account.as_str(), self.recipients(), now, limits);
+        let Err(over) = sent else {
+            return Ok(None);
+        };
+        if !over.is_full {
+            visit.held(over, self, stages);
+            return Ok(Some(over));
+        }
+        let text = format!(
+            "the account {account} has sent to more than {} recipients, and so much of its mail \
+             is held that no more is taken; ask the postmaster, or try again tomorrow [{}]",
+            over.most, self.id_text
+        );
+        let refusal = Reply::new(450, (4, 7, 1), text);
+        visit.not_held(over, &refusal, stages);
+        Err(refusal)
+    }
+
+    fn recipients(&self) -> u32 {
+        u32::try_from(self.to.len()).unwrap_or(u32::MAX)
     }
 
     /// Tells the account's owner and the postmaster, once a day, that mail is held.

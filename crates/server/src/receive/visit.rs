@@ -233,6 +233,11 @@ impl Visit {
         });
     }
 
+    /// So much of the account's mail is held that this message is refused.
+    pub fn not_held(&self, over: Over, refusal: &Reply, stages: &Reception) {
+        self.limit(over.limit, refusal, 1, stages);
+    }
+
     /// A flood makes few records: the first, the second, the fourth and so on.
     fn limit(&self, limit: &str, reply: &Reply, times: u32, stages: &Reception) {
         if times.is_power_of_two() {

@@ -146,6 +146,7 @@ mod tests {
                 limit: "account_recipients_per_day",
                 most: 5,
                 is_news: true,
+                is_full: false,
             },
         };
         let text = body(&held, "mx.ours.test");
