@@ -101,6 +101,10 @@ impl Window {
     fn add(&mut self, more: u32) {
         self.count = self.count.saturating_add(more);
     }
+
+    fn take(&mut self, less: u32) {
+        self.count = self.count.saturating_sub(less);
+    }
 }
 
 impl Senders {
@@ -169,6 +173,25 @@ impl Senders {
             is_news: !is_full && !std::mem::replace(&mut sent.told, true),
             is_full,
         })
+    }
+
+    /// What [`send`](Self::send) has counted was not kept after all: it was not sent, nor held.
+    pub fn not_sent(&self, account: &str, recipients: u32, over: Option<Over>) {
+        let mut table = self.table();
+        let Some(sent) = table.accounts.get_mut(account) else {
+            return;
+        };
+        match over {
+            None => {
+                sent.hour.take(recipients);
+                sent.day.take(recipients);
+            }
+            Some(over) => {
+                sent.held = sent.held.saturating_sub(recipients);
+                sent.told &= !over.is_news;
+            }
+        }
+        table.changed = true;
     }
 
     /// Nobody could be told: it is news again.
@@ -346,6 +369,22 @@ mod tests {
             "a restart forgets none of it"
         );
         assert_eq!(send(86_400, 60), (false, true), "the next day begins anew");
+    }
+
+    #[test]
+    fn what_was_not_kept_counts_nowhere_and_is_news_again() {
+        let (senders, limits) = (Senders::default(), limits());
+        let send = |n| senders.send("a@b", n, at(0), &limits);
+        assert_eq!(send(10), Ok(()));
+        senders.not_sent("a@b", 10, None);
+        assert_eq!(send(10), Ok(()));
+        let held = send(60).unwrap_err();
+        assert!(held.is_news && !held.is_full);
+        senders.not_sent("a@b", 60, Some(held));
+        assert_eq!(send(60), Err(held));
+        let later = senders.send("a@b", 1, at(86_400), &limits);
+        assert_eq!(later, Ok(()));
+        senders.not_sent("nobody@b", 1, None);
     }
 
     #[test]

@@ -249,7 +249,10 @@ async fn accept(
             Err(refusal) => Err(refusal),
             Ok(over) => match received.commit(over, visit, stages).await {
                 Ok(receipt) => Ok(receipt.accepted()), // the only way to build this 250
-                Err(fault) => Err(visit.not_kept(fault, &received, stages)?),
+                Err(fault) => {
+                    received.uncount(over, visit, stages);
+                    Err(visit.not_kept(fault, &received, stages)?)
+                }
             },
         },
     };

@@ -340,6 +340,14 @@ impl Received {
         Err(refusal)
     }
 
+    /// What was counted was not kept.
+    pub fn uncount(&self, over: Option<Over>, visit: &Visit, stages: &Reception) {
+        if let Some(account) = visit.who().account {
+            let account = account.as_str();
+            stages.senders.not_sent(account, self.recipients(), over);
+        }
+    }
+
     fn recipients(&self) -> u32 {
         u32::try_from(self.to.len()).unwrap_or(u32::MAX)
     }
