@@ -293,6 +293,22 @@ fn refused_recipients_errors_and_commands_end_the_session() {
 }
 
 #[test]
+fn recipients_refused_for_now_or_to_hosts_of_ours_do_not_end_the_session() {
+    let server = limited("refused_recipients = 1\nrecipients_per_hour = 1");
+    let mut dialogue = greeted(&server, "198.51.100.9");
+    assert_eq!(dialogue.ask("MAIL FROM:<a@sender.example>").code, 250);
+    for code in [250, 452, 452, 452] {
+        assert_eq!(dialogue.ask("RCPT TO:<alice@local.example>").code, code);
+    }
+    let mut friend = greeted(&server, "192.0.2.9");
+    assert_eq!(friend.ask("MAIL FROM:<a@sender.example>").code, 250);
+    for _ in 0..3 {
+        assert_eq!(friend.ask("RCPT TO:<nobody@local.example>").code, 550);
+    }
+    assert_eq!(friend.ask("RCPT TO:<alice@local.example>").code, 250);
+}
+
+#[test]
 fn who_speaks_before_the_greeting_is_refused_unless_that_is_allowed() {
     let early = |server: &Server, client: &str| {
         let mut octets = v1(client);

@@ -264,8 +264,9 @@ section! {
         commands: Count = Is("1000");
         /// Commands in one session that are no SMTP. The next one gets 421, and the session ends.
         errors: Count = Is("20");
-        /// Recipients that one session may name in vain. The next one gets 421, and the connection
-        /// ends: who tries many addresses looks for those that exist.
+        /// Recipients that a session may name in vain. The next one gets 421, and the connection
+        /// ends: who tries many addresses looks for those that exist. Users, the `networks` of
+        /// `[relay]` and those of `exempt` may name any number.
         refused_recipients: Count = Is("100");
         /// Octets per second at which a message must come, on average over five minutes. A slower
         /// one gets 421.

@@ -147,6 +147,14 @@ impl Policy {
         peer.account.is_some() || peer.address.is_some_and(|ip| self.relays(ip))
     }
 
+    /// Whether nothing is known in the peer's favour: it is no user, and at no address that relays
+    /// or is exempt from limits.
+    #[must_use]
+    pub fn is_stranger(&self, peer: Who<'_>) -> bool {
+        let exempt = |ip| self.limits.exempt.contain(ip);
+        !self.may_relay(peer) && !peer.address.is_some_and(exempt)
+    }
+
     fn relays(&self, address: IpAddr) -> bool {
         self.relay_networks.contain(address)
     }

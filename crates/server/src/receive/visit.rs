@@ -195,9 +195,14 @@ impl Visit {
         });
     }
 
-    /// A recipient was refused. Who tries many addresses is looking for those that exist: then the
-    /// connection ends (RFC 5321 §7.3).
+    /// A recipient was refused. A stranger that tries many addresses is looking for those that
+    /// exist: then the connection ends (RFC 5321 §7.3). What may be tried again later says nothing
+    /// of that, and neighbours on the same machine (LMTP) do not look.
     pub fn refused_recipient(&mut self, refusal: Reply, stages: &Reception) -> Reply {
+        let looks = refusal.is_permanent() && self.service != Service::Lmtp;
+        if !looks || !stages.policy.is_stranger(self.who()) {
+            return refusal;
+        }
         self.refused_recipients += 1;
         if self.refused_recipients <= stages.policy.limits.refused_recipients {
             return refusal;
