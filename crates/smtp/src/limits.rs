@@ -78,6 +78,10 @@ pub const INPUT_COMMANDS: usize = 16 * 1024;
 /// Input buffer of a server session that is sent a message.
 pub const INPUT_BODY: usize = 64 * 1024;
 
+/// What is read of a refused message above the size that is permitted, in octets (where none is:
+/// since it was refused), so that its sender can hear the refusal at its end. Ours.
+pub const REFUSED_EXCESS: u64 = 64 * 1024 * 1024;
+
 /// Output buffer that a session keeps when all is written.
 pub const OUTPUT_KEPT: usize = 4 * 1024;
 

@@ -10,7 +10,7 @@
 //! - Only an [`Accepted`] makes a 2yz to the final dot.
 //! - Only CRLF.CRLF ends a message in DATA, and only the size that was said one in BDAT. One
 //!   that holds a bare CR, a bare LF or NUL, or is too large, is read to its end, refused, and
-//!   the dialogue goes on.
+//!   the dialogue goes on; unless its end is further than [`limits::REFUSED_EXCESS`].
 //! - How input is cut into pieces never changes the output.
 //! - An idle session holds one buffer of [`limits::INPUT_IDLE`] octets; none grows above
 //!   [`limits::INPUT_BODY`] by what a peer sends.
@@ -154,6 +154,8 @@ pub struct Session {
     transaction: Option<Transaction>,
     /// The last MAIL was refused.
     mail_refused: bool,
+    /// Octets of a refused message, since the last MAIL.
+    dropped: u64,
     /// A chunk was refused: those pipelined behind it fail too.
     chunk_refused: bool,
     errors: u32,
@@ -187,6 +189,7 @@ impl Session {
             turned_away: false,
             transaction: None,
             mail_refused: false,
+            dropped: 0,
             chunk_refused: false,
             errors: 0,
             commands: 0,
@@ -315,6 +318,7 @@ impl Session {
             Asked::Mail { smtp_utf8, binary } if accepts => {
                 self.mail_refused = false;
                 self.chunk_refused = false;
+                self.dropped = 0;
                 self.transactions += 1;
                 self.transaction = Some(Transaction {
                     smtp_utf8,
@@ -402,6 +406,16 @@ impl Session {
         self.transaction.is_some()
     }
 
+    /// Whether what comes now belongs to a message, or a chunk, that is refused already.
+    #[must_use]
+    pub fn drops_message(&self) -> bool {
+        match &self.phase {
+            Phase::Data(data) => data.is_refused(),
+            Phase::SkipChunk(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the peer sent octets before our greeting was wholly written (it must wait for it:
     /// RFC 5321 §3.1). What to do about it is the driver's matter.
     #[must_use]
@@ -484,6 +498,31 @@ impl Session {
     /// The last command brought something: it is not counted.
     fn uncount(&mut self, useful: bool) {
         self.commands = self.commands.saturating_sub(u32::from(useful));
+    }
+
+    /// Counts octets that were dropped; true if that were too many, and the dialogue is over.
+    fn drop_counted(&mut self, octets: usize) -> bool {
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        self.dropped = self.dropped.saturating_add(octets);
+        let most = self.settings.message_size;
+        let too_many = self.dropped > most.saturating_add(limits::REFUSED_EXCESS);
+        if too_many {
+            let text = format!(
+                "{} a refused message does not end, closing connection",
+                self.settings.hostname
+            );
+            let reply = self.named(Reply::new(421, (4, 3, 4), text));
+            self.say(&reply);
+            self.finish(Closed::Ours);
+        }
+        too_many
+    }
+
+    /// What of a message came before it was refused counts towards the size that is permitted.
+    fn begin_to_drop(&mut self, came: u64) {
+        if self.settings.message_size > 0 {
+            self.dropped = self.dropped.saturating_add(came);
+        }
     }
 
     /// 421 to a peer that has used up a limit of ours.

@@ -361,3 +361,46 @@ proptest! {
         prop_assert!(server.said.ends_with(b"\r\n"));
     }
 }
+
+/// A session that takes 1,000 octets, in a transaction; then `begin`, and so many times 64 KiB.
+fn flooded(begin: &str, pieces: u64) -> Server {
+    let mut server = Server::new();
+    server.session = Session::new(Settings {
+        message_size: 1000,
+        extensions: Offered {
+            chunking: true,
+            ..Offered::default()
+        },
+        ..Settings::new("mx.example.org")
+    });
+    server.hear(b"");
+    server.hear(b"EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n");
+    server.hear(begin.as_bytes());
+    server.said.clear();
+    let piece = [b'x'; 64 * 1024];
+    for _ in 0..pieces {
+        server.hear(&piece);
+    }
+    server
+}
+
+#[test]
+fn a_refused_message_that_does_not_end_ends_the_session() {
+    let excess = limits::REFUSED_EXCESS / (64 * 1024);
+    for begin in ["DATA\r\n", "DATA\r\n\n", "BDAT 99999999999\r\n"] {
+        let within = flooded(begin, excess);
+        assert_eq!(within.closed, None, "{begin:?}");
+        let flooded = flooded(begin, excess + 1);
+        assert_eq!(flooded.closed, Some(Closed::Ours), "{begin:?}");
+        let said = String::from_utf8_lossy(&flooded.said);
+        assert!(
+            said.starts_with("421 4.3.4 mx.example.org a refused message"),
+            "{said}"
+        );
+    }
+    let mut small = flooded("DATA\r\n", excess / 2);
+    small.hear(b"\r\n.\r\n");
+    assert!(small.said.starts_with(b"552 5.3.4"));
+    small.hear(b"NOOP\r\n");
+    assert_eq!(small.closed, None);
+}

@@ -160,7 +160,9 @@ async fn converse(
     let mut patience = Patience::Fresh;
     let end = loop {
         if session.wants_input() {
-            let left = visit.pace.left(stages.now(), connection.received());
+            let (now, received) = (stages.now(), connection.received());
+            visit.pace.dropping(session.drops_message(), now, received);
+            let left = visit.pace.left(now, received);
             match connection.exchange(session, patience, left).await {
                 Ok(()) => patience = Patience::Running,
                 Err(end) => {

@@ -60,6 +60,10 @@ pub struct Pace {
     hello_by: Option<Duration>,
     transaction_by: Option<Duration>,
     window: Option<Window>,
+    /// The message is refused, and comes all the same.
+    dropping: bool,
+    /// The transaction is over when that ends.
+    refused: bool,
 }
 
 struct Window {
@@ -79,6 +83,8 @@ impl Pace {
             hello_by: Some(now + limits.hello_time),
             transaction_by: None,
             window: None,
+            dropping: false,
+            refused: false,
         }
     }
 
@@ -89,6 +95,7 @@ impl Pace {
 
     /// A transaction begins.
     pub fn transaction(&mut self, now: Duration) {
+        self.over();
         self.transaction_by = Some(now + self.transaction_time);
     }
 
@@ -104,6 +111,26 @@ impl Pace {
     pub fn over(&mut self) {
         self.transaction_by = None;
         self.window = None;
+        self.refused = false;
+        self.dropping = false;
+    }
+
+    /// The message was refused before its end: the transaction is over when that has come.
+    pub fn refused(&mut self) {
+        self.refused = true;
+    }
+
+    /// Whether what comes now is only dropped. It must come at the same rate as what is kept.
+    pub fn dropping(&mut self, dropping: bool, now: Duration, received: u64) {
+        if dropping && self.window.is_none() {
+            self.message(now, received);
+        }
+        if !dropping && self.refused {
+            self.over();
+        } else if !dropping && self.dropping {
+            self.window = None;
+        }
+        self.dropping = dropping;
     }
 
     /// How long the peer may still take for what it is at, when so many octets have come.
@@ -205,6 +232,26 @@ mod tests {
         // A window that brought enough is followed by one that begins when it was seen to.
         assert_eq!(pace.left(at(302), 30_001), at(299));
         assert_eq!(pace.exceeded(at(601), 60_001), None);
+    }
+
+    #[test]
+    fn a_refused_message_must_come_at_the_rate_until_its_end() {
+        let mut pace = pace();
+        pace.greeted();
+        pace.transaction(at(0));
+        pace.message(at(0), 0);
+        pace.refused();
+        pace.dropping(true, at(10), 20);
+        assert_eq!(pace.exceeded(at(300), 40), Some(Slow::Transfer));
+        assert_eq!(pace.exceeded(at(3_600), 9_999_999), Some(Slow::Transaction));
+        pace.dropping(false, at(20), 30);
+        assert_eq!(pace.exceeded(at(99_999), 40), None);
+        // A chunk without a transaction.
+        pace.dropping(true, at(100), 50);
+        pace.dropping(true, at(200), 60);
+        assert_eq!(pace.exceeded(at(400), 70), Some(Slow::Transfer));
+        pace.dropping(false, at(401), 80);
+        assert_eq!(pace.exceeded(at(99_999), 80), None);
     }
 
     #[test]

@@ -305,7 +305,10 @@ impl Visit {
 
     /// The session ended a transaction without a message.
     pub fn reset(&mut self, received: Option<Received>, why: &Reset, stages: &Reception) {
-        self.pace.over();
+        match why {
+            Reset::Command | Reset::Hello => self.pace.over(),
+            Reset::Refused(_) => self.pace.refused(),
+        }
         let Some(received) = received else { return };
         match why {
             Reset::Command => self.transaction(&received, "aborted", "RSET", stages),

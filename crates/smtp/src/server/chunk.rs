@@ -187,6 +187,12 @@ impl Session {
 
     /// Ends the transaction, if there is one that a chunk belongs to, and drops the chunk.
     pub(super) fn refuse_chunk(&mut self, refused: Refused) {
+        let came = match (&self.phase, &self.transaction) {
+            (Phase::Data(data), _) => data.octets,
+            (_, Some(transaction)) => transaction.chunks.as_ref().map_or(0, |data| data.octets),
+            _ => 0,
+        };
+        self.begin_to_drop(came);
         // A command out of order leaves the transaction as it is.
         if !refused.counts && self.transaction.as_ref().is_some_and(|t| t.accepted > 0) {
             self.transaction = None;
@@ -207,7 +213,11 @@ impl Session {
         refused.left = refused
             .left
             .saturating_sub(u64::try_from(n).unwrap_or(u64::MAX));
-        if refused.left > 0 {
+        let on = refused.left > 0;
+        if self.drop_counted(n) {
+            return true;
+        }
+        if on {
             return n > 0;
         }
         let phase = std::mem::replace(&mut self.phase, Phase::Command);

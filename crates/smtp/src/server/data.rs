@@ -87,6 +87,10 @@ impl Data {
         Data::of(Text::Stuffed(Unstuffer::new()))
     }
 
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
     pub(super) fn of(text: Text) -> Data {
         Data {
             text,
@@ -114,9 +118,12 @@ impl Session {
         let octets = self.input.octets();
         if let Some(reply) = &data.refused {
             let (dropped, ended) = text.skip(octets);
+            let reply = ended.then(|| reply.clone());
             self.input.consume(dropped);
-            if ended {
-                let reply = reply.clone();
+            if self.drop_counted(dropped) {
+                return true;
+            }
+            if let Some(reply) = reply {
                 self.end_transaction(&reply);
             }
             return ended;
@@ -177,6 +184,8 @@ impl Session {
         let reply = self.named(reply);
         if let Phase::Data(data) = &mut self.phase {
             data.refused = Some(reply.clone());
+            let came = data.octets;
+            self.begin_to_drop(came);
         }
         self.pending = Some(Pending::Reset(Reset::Refused(reply)));
     }
