@@ -14,6 +14,7 @@
 use posthaste_smtp::Dialect;
 use posthaste_smtp::client::{Lost, RecipientOutcome, Stage, Unsuitable};
 use posthaste_smtp::reply::Reply;
+use posthaste_world::net::Endpoint;
 use posthaste_world::{Timestamp, World};
 
 use super::connection::{Connection, Unusable};
@@ -153,10 +154,14 @@ impl Smtp {
 }
 
 /// Whether a hop can be asked for TLS all the way (RFC 8689 §4.2.1): the operator named it, and its
-/// certificate is verified; or it is the final one.
+/// certificate is verified; or it is the final one, and nobody can listen on the way to it.
 fn may_require_tls(hop: &NextHop) -> bool {
     let verified = !hop.by_mx && hop.security.tls == RouteTls::Verify;
-    verified || hop.dialect == Dialect::Lmtp
+    let here = match &hop.endpoint {
+        Endpoint::Unix(_) => true,
+        Endpoint::Tcp(at) => at.ip().to_canonical().is_loopback(),
+    };
+    verified || (hop.dialect == Dialect::Lmtp && here)
 }
 
 impl Progress {

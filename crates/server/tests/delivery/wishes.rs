@@ -55,13 +55,22 @@ async fn require_tls_goes_to_verified_routes_that_offer_it_and_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn require_tls_does_not_keep_mail_from_its_final_server() {
-    let config = "[[route]]\nrecipients = [\"*\"]\nvia = \"lmtp://192.0.2.1:25\"\n";
+async fn require_tls_does_not_keep_mail_from_its_final_server_on_this_machine() {
     let host = "S: 220 a.test\nC: LHLO\nS: 250 a.test\nC: MAIL FROM:<s@sender.test>\nS: 550 heard";
-    let mut node = node(config, &[host]);
-    let told = sent(&mut node, &["x@d.test"], |m| m.require_tls = true).await;
-    assert_eq!(told.1, "550 heard");
-    assert!(!node.hosts.heard()[0].contains("REQUIRETLS"));
+    let refused = "550 5.7.30 REQUIRETLS support required, and the next hop lacks it";
+    for (at, reply) in [("127.0.0.1:24", "550 heard"), ("192.0.2.1:24", refused)] {
+        let config = format!("[[route]]\nrecipients = [\"*\"]\nvia = \"lmtp://{at}\"\n");
+        let mut node = node(&config, &[]);
+        node.hosts.add(at, &[host]);
+        let told = sent(&mut node, &["x@d.test"], |m| m.require_tls = true).await;
+        assert_eq!(told.1, reply, "{at}");
+        assert!(
+            node.hosts
+                .heard()
+                .iter()
+                .all(|heard| !heard.contains("REQUIRETLS"))
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

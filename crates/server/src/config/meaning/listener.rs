@@ -80,6 +80,20 @@ impl Meaning<'_> {
                 "remove `auth_without_tls`, or listen on 127.0.0.1 and [::1] only",
             ),
             Listener {
+                auth_without_tls: true,
+                ..
+            } if l
+                .proxy_protocol_from
+                .as_ref()
+                .is_some_and(|p| p.value.written > 0) =>
+            {
+                (
+                    l.auth_without_tls.as_ref().map(|a| &a.span),
+                    "passwords would come in clear from whom a proxy speaks for",
+                    "remove `auth_without_tls`, or `proxy_protocol_from`",
+                )
+            }
+            Listener {
                 service: Service::Submission,
                 tls: ListenerTls::None,
                 auth_without_tls: false,
