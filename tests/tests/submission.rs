@@ -332,3 +332,28 @@ fn of_what_an_account_sends_above_its_limit_only_so_much_is_held() {
         record["event"] == "limit" && record["reply"].as_str().unwrap().starts_with("450")
     });
 }
+
+#[test]
+fn the_word_that_mail_is_held_is_not_lost_with_a_message_that_cannot_be_kept() {
+    let server = server("[limits]\naccount_recipients_per_day = 1\n");
+    let mut dialogue = as_carol(&server);
+    let to = ["boss@local.example"];
+    let small = "Subject: x\r\n\r\nx\r\n";
+    let [_, done] = send(&mut dialogue, "<carol@local.example>", &to, small);
+    assert_eq!(done.code, 250, "{done:?}");
+    // A large message needs a file of its own, and there is no place for it.
+    let place = server.dir().join("data/spool/large");
+    let away = server.dir().join("data/spool/away");
+    std::fs::rename(&place, &away).unwrap();
+    let large = format!("{small}{}", "sixteen octets\r\n".repeat(1 << 17));
+    let [_, done] = send(&mut dialogue, "<carol@local.example>", &to, &large);
+    assert_eq!(done.code / 100, 4, "{done:?}");
+    std::fs::rename(&away, &place).unwrap();
+    let [_, done] = send(&mut dialogue, "<carol@local.example>", &to, small);
+    assert_eq!(done.code, 250, "{done:?}");
+    let word = delivered(&server, "carol", 1).remove(0);
+    assert!(
+        word.contains("Subject: Mail of your account is held\n"),
+        "{word}"
+    );
+}
