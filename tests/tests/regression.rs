@@ -239,3 +239,115 @@ fn the_control_socket_is_closed_to_other_users() {
     let mut dialogue = Dialogue::open(server.address());
     assert_eq!(dialogue.ask("NOOP").code, 250);
 }
+
+/// Exim CVE-2019-10149 (a recipient's local part was expanded, and ran commands as root) and
+/// OpenSMTPD CVE-2020-7247 (an address reached a shell). What a peer says is text, wherever it
+/// goes: hello names, addresses, fields, mailboxes, reports.
+#[test]
+fn words_that_others_expanded_or_ran_stay_words() {
+    let route = "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://127.0.0.1:1\"\n";
+    let server = Server::start(&setup::with(route));
+    let hit = server.dir().join("hit");
+    let touch = format!("touch {}", hit.display());
+    let words = [
+        format!("${{run{{/bin/{touch}}}}}"),
+        format!("$({touch})"),
+        format!("`{touch}`"),
+        format!(";{touch};"),
+        format!("|{touch}"),
+        "%s%n%99999999d".to_owned(),
+        "{{7*7}}${7*7}".to_owned(),
+    ];
+    let maildir = server.dir().join("mail/alice");
+    for (n, word) in words.iter().enumerate() {
+        let mut dialogue = Dialogue::open(server.address());
+        dialogue.ask(&format!("EHLO {}", word.replace(' ', "\t")));
+        dialogue.ask(&format!("EHLO {}", word.replace(' ', "+")));
+        let sender = format!("\"{word}\"@remote.example");
+        let text = message(&format!("Subject: {word}\r\nX-{word}: x\r\n"));
+        let answer = dialogue.deliver(&sender, &["alice@local.example"], &text);
+        assert_eq!(answer.code, 250, "{word}: {answer:?}");
+        let found = posthaste_tests::mailbox::wait(&maildir, 2 * n + 1, SOON);
+        let says = |m: &Vec<u8>, field: &str| {
+            let text = String::from_utf8_lossy(m)
+                .replace("\n ", " ")
+                .replace("\n\t", " ");
+            let mut lines = text.lines().filter(|line| line.starts_with(field));
+            lines.any(|line| line.contains(word))
+        };
+        let whole = |m: &Vec<u8>| says(m, "Subject: ") && says(m, "Return-Path: ");
+        assert!(found.iter().any(whole), "{word}");
+        // A report about it repeats it, and does nothing else with it.
+        let to = format!("\"{word}\"@elsewhere.example");
+        let answer = dialogue.deliver("alice@local.example", &[&to], &text);
+        assert_eq!(answer.code, 250, "{word}: {answer:?}");
+        until("the end of the attempt", SOON, || {
+            let bounced = server.command(&["queue", "bounce", "from=alice@local.example"]);
+            bounced.status.success().then_some(())
+        });
+        let found = posthaste_tests::mailbox::wait(&maildir, 2 * n + 2, SOON);
+        let tells = |m: &Vec<u8>| says(m, "Final-Recipient: ");
+        let last = found
+            .last()
+            .map(|m| String::from_utf8_lossy(m).into_owned());
+        assert!(found.iter().any(tells), "no report about {to}: {last:?}");
+    }
+    assert!(!hit.exists(), "something ran a command of a peer's");
+}
+
+/// Haraka CVE-2026-34752 (a field called `__proto__` ended the worker) and Stalwart CVE-2026-26312
+/// (nested parts looped for ever): one hostile message costs its own transaction only.
+#[test]
+fn a_hostile_message_costs_its_own_transaction_only() {
+    let server = Server::start(&setup::with(""));
+    let mut dialogue = Dialogue::open(server.address());
+    let nested: String = (0..20_000)
+        .map(|n| {
+            format!(
+                "--b{n}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n",
+                n + 1
+            )
+        })
+        .collect();
+    let cyclic = "--b\r\nContent-Type: message/rfc822\r\n\r\n\
+        Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        .repeat(20_000);
+    let hostile = [
+        message("__proto__: x\r\nconstructor: y\r\nhasOwnProperty: z\r\n"),
+        message(": no name\r\n\u{e9}\u{e9}: x\r\n\tfolded: nothing\r\n"),
+        message(&"a:b\r\n".repeat(5_000)),
+        message(&format!("Subject: {}\r\n", "x ".repeat(400))),
+        message(&format!(
+            "Content-Type: multipart/mixed; boundary=b0\r\n\r\n{nested}"
+        )),
+        message(&format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n{cyclic}"
+        )),
+        message(&format!("From: {}<a@b.example>\r\n", "(".repeat(900))),
+        message(&format!("DKIM-Signature: {}\r\n", "v=1; ".repeat(150))),
+        message(&format!(
+            "Authentication-Results: mx.local.example; {}\r\n",
+            "(".repeat(900)
+        )),
+    ];
+    let mut accepted = 0;
+    for text in &hostile {
+        let answer = dialogue.deliver("a@remote.example", &["alice@local.example"], text);
+        assert!(matches!(answer.code, 250 | 500..=599), "{answer:?}");
+        accepted += usize::from(answer.code == 250);
+        let honest = message("Subject: honest\r\n");
+        let answer = dialogue.deliver("a@remote.example", &["bob@local.example"], &honest);
+        assert_eq!(answer.code, 250, "{answer:?}");
+    }
+    let maildir = |name: &str| server.dir().join("mail").join(name);
+    for (name, count) in [("bob", hostile.len()), ("alice", accepted)] {
+        let found = posthaste_tests::mailbox::wait(&maildir(name), count, SOON);
+        assert_eq!(found.len(), count);
+    }
+    assert!(accepted > 0);
+    let faults = server
+        .records()
+        .into_iter()
+        .filter(|r| r["event"] == "fault");
+    assert_eq!(faults.count(), 0);
+}
