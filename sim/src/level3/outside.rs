@@ -80,6 +80,8 @@ pub(super) struct Outside {
     seen: Mutex<BTreeMap<String, Timestamp>>,
     /// What it accepted and whether that was heard: for crashes of those who sent it.
     recent: Mutex<Vec<(Timestamp, IpAddr, Vec<String>)>>,
+    /// When servers of ours crashed.
+    crashes: Mutex<Vec<(Timestamp, IpAddr)>>,
 }
 
 impl Outside {
@@ -91,6 +93,7 @@ impl Outside {
             mood: Mutex::new(Mood::Honest),
             seen: Mutex::default(),
             recent: Mutex::default(),
+            crashes: Mutex::default(),
         })
     }
 
@@ -132,6 +135,7 @@ impl Outside {
             outside: self,
             stream,
             from: peer.ip().unwrap_or(self.host),
+            begun: self.scene.clock.now(),
             session: Session::new(Settings::new(self.name.as_str())),
             transactions: 0,
             null_sender: false,
@@ -152,6 +156,8 @@ impl Outside {
 
     /// A server of ours crashed: what it handed over just before may not be known to it any more.
     pub(super) fn crashed(&self, sender: IpAddr, since: Timestamp) {
+        let now = self.scene.clock.now();
+        crate::locked(&self.crashes).push((now, sender));
         let recent = std::mem::take(&mut *crate::locked(&self.recent));
         for (at, from, addresses) in recent {
             if from == sender && at >= since {
@@ -189,6 +195,7 @@ struct Visit<'a> {
     outside: &'a Outside,
     stream: BoxStream,
     from: IpAddr,
+    begun: Timestamp,
     session: Session,
     transactions: u32,
     null_sender: bool,
@@ -308,6 +315,11 @@ impl Visit<'_> {
             }
         }
         drop(ledger);
+        // Whoever crashed since this connection began is not there to hear of it.
+        let gone = |(at, host): &(Timestamp, IpAddr)| *host == self.from && *at >= self.begun;
+        if crate::locked(&self.outside.crashes).iter().any(gone) {
+            self.outside.excuse(&self.to);
+        }
         self.unheard.clone_from(&self.to);
         crate::locked(&self.outside.recent).push((now, self.from, self.to.clone()));
     }
