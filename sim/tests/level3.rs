@@ -1,5 +1,5 @@
 //! Level 3 in every test run: the seeds that found something once, and some fresh ones. CI runs
-//! `cargo xtask sim`, which takes 1,000.
+//! `cargo xtask sim`, which takes 300.
 
 use posthaste_sim::{Kind, Plan, campaign, known, level3};
 
