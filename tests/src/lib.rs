@@ -21,9 +21,11 @@
 
 pub mod client;
 pub mod generated;
+pub mod load;
 pub mod mailbox;
 pub mod messages;
 pub mod peer;
+pub mod plot;
 pub mod server;
 pub mod setup;
 pub mod strace;

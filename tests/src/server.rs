@@ -149,6 +149,38 @@ impl Server {
                 .into_iter()
                 .find(|record| record["event"] == "ready")
         });
+        self.learn(&ready);
+    }
+
+    /// Starts the program with its log records in the file `log`, not in this process: for
+    /// benchmarks, where hearing them would be work beside the program's.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn run_unheard(&mut self) {
+        let log = self.dir().join("log");
+        let records = std::fs::File::create(&log).expect("a file");
+        let errors = std::fs::File::create(self.dir().join("stderr")).expect("a file");
+        let child = Command::new(program())
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(records)
+            .stderr(errors)
+            .spawn();
+        self.child = Some(child.expect("a program that starts"));
+        let ready = until("the record `ready`", SOON, || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            let records = text.lines().filter_map(|l| serde_json::from_str(l).ok());
+            records
+                .into_iter()
+                .find(|record: &Value| record["event"] == "ready")
+        });
+        self.learn(&ready);
+    }
+
+    /// Keeps what the record `ready` tells.
+    fn learn(&mut self, ready: &Value) {
         let listeners = ready["listeners"].as_array().cloned().unwrap_or_default();
         let pid = ready["pid"]
             .as_u64()

@@ -34,7 +34,7 @@ Commands of the project: cargo xtask COMMAND
   peers               fetch the mail and DNS servers the tests talk to, unpacked under target/peers
   durability          the durability tests alone: order of writes, kill -9 under load
   torture             the long tests alone: memory, full disk, many kills
-  bench [NAME…]       figures of the program as it ships: idle-tls, mailauth
+  bench [NAME…]       figures of the program as it ships: idle-tls, mailauth, scale
   release             build what ships, and test that as a process: demo, dialogues, durability
   ci                  what CI runs: .ci/run
 ";
