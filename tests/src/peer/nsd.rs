@@ -29,7 +29,7 @@ impl Nsd {
             &folder.path().join("nsd.conf"),
             &format!(
                 "server:\n ip-address: {ip}@{port}\n username: nsd\n zonesdir: {dir}\n\
-                 \x20database: \"\"\n\
+                 \x20database: \"\"\n rrl-ratelimit: 0\n\
                  \x20xfrdir: {dir}\n xfrdfile: {dir}/xfrd\n zonelistfile: {dir}/list\n\
                  \x20pidfile: {dir}/pid\n logfile: {dir}/log\n chroot: \"\"\n server-count: 1\n\
                  remote-control:\n control-enable: no\n\
