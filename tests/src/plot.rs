@@ -22,22 +22,43 @@ pub struct Series<'a> {
     pub points: Vec<(f64, [f64; 3])>,
 }
 
+/// Where values stand in the drawing.
+struct Scale {
+    /// The first decade to the right, and the last.
+    first: f64,
+    last: f64,
+    /// The highest value.
+    top: f64,
+}
+
+impl Scale {
+    fn of(series: &[Series<'_>]) -> Self {
+        let points = || series.iter().flat_map(|s| &s.points);
+        let least = points().map(|p| p.0).filter(|x| *x > 0.0);
+        let least = least.fold(f64::INFINITY, f64::min).log10().floor();
+        let zero = points().any(|p| p.0 <= 0.0);
+        Scale {
+            first: if zero { least - 1.0 } else { least },
+            last: points().map(|p| p.0).fold(1.0, f64::max).log10().ceil(),
+            top: ceiling(points().map(|p| p.1[2]).fold(0.0, f64::max)),
+        }
+    }
+
+    fn across(&self, x: f64) -> f64 {
+        let decade = if x > 0.0 { x.log10() } else { self.first };
+        let decades = (self.last - self.first).max(1.0);
+        LEFT + (decade - self.first) / decades * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn upward(&self, y: f64) -> f64 {
+        HEIGHT - BOTTOM - y / self.top * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
 /// Draws series under a title, with the names of both axes.
 #[must_use]
 pub fn svg(title: &str, right: &str, up: &str, series: &[Series<'_>]) -> String {
-    let points = || series.iter().flat_map(|s| &s.points);
-    let least = points().map(|p| p.0).filter(|x| *x > 0.0);
-    let least = least.fold(f64::INFINITY, f64::min).log10().floor();
-    let zero = points().any(|p| p.0 <= 0.0);
-    let first = if zero { least - 1.0 } else { least };
-    let last = points().map(|p| p.0).fold(1.0, f64::max).log10().ceil();
-    let top = ceiling(points().map(|p| p.1[2]).fold(0.0, f64::max));
-    let across = |x: f64| {
-        let decade = if x > 0.0 { x.log10() } else { first };
-        LEFT + (decade - first) / (last - first).max(1.0) * (WIDTH - LEFT - RIGHT)
-    };
-    let upward = |y: f64| HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM);
-
+    let scale = Scale::of(series);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -49,51 +70,9 @@ pub fn svg(title: &str, right: &str, up: &str, series: &[Series<'_>]) -> String 
         HEIGHT - 8.0,
         TOP - 6.0,
     );
-    for line in 0..=LINES {
-        let value = top * f64::from(line) / f64::from(LINES);
-        let y = upward(value);
-        let _ = writeln!(
-            out,
-            "<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{}\" y2=\"{y:.1}\" stroke=\"#dddddd\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.0}</text>",
-            WIDTH - RIGHT,
-            LEFT - 6.0,
-            y + 4.0,
-        );
-    }
-    let mut decades: Vec<f64> = points().map(|p| p.0).collect();
-    decades.sort_by(f64::total_cmp);
-    decades.dedup();
-    for x in decades {
-        let _ = writeln!(
-            out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x}</text>",
-            across(x),
-            HEIGHT - BOTTOM + 18.0,
-        );
-    }
+    axes(&mut out, &scale, series);
     for (number, (series, colour)) in series.iter().zip(COLOURS).enumerate() {
-        let path: Vec<String> = series
-            .points
-            .iter()
-            .map(|(x, y)| format!("{:.1},{:.1}", across(*x), upward(y[1])))
-            .collect();
-        let _ = writeln!(
-            out,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            path.join(" ")
-        );
-        for (x, [low, middle, high]) in &series.points {
-            let x = across(*x);
-            let _ = writeln!(
-                out,
-                "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"/>\
-                 <circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
-                upward(*low),
-                upward(*high),
-                upward(*middle),
-            );
-        }
+        curve(&mut out, &scale, series, colour);
         let _ = writeln!(
             out,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"{colour}\">{}</text>",
@@ -104,6 +83,55 @@ pub fn svg(title: &str, right: &str, up: &str, series: &[Series<'_>]) -> String 
     }
     out.push_str("</svg>\n");
     out
+}
+
+fn axes(out: &mut String, scale: &Scale, series: &[Series<'_>]) {
+    for line in 0..=LINES {
+        let value = scale.top * f64::from(line) / f64::from(LINES);
+        let y = scale.upward(value);
+        let _ = writeln!(
+            out,
+            "<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{}\" y2=\"{y:.1}\" stroke=\"#dddddd\"/>\
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.0}</text>",
+            WIDTH - RIGHT,
+            LEFT - 6.0,
+            y + 4.0,
+        );
+    }
+    let points = series.iter().flat_map(|s| &s.points);
+    let mut places: Vec<f64> = points.map(|p| p.0).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    for x in places {
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x}</text>",
+            scale.across(x),
+            HEIGHT - BOTTOM + 18.0,
+        );
+    }
+}
+
+fn curve(out: &mut String, scale: &Scale, series: &Series<'_>, colour: &str) {
+    let at =
+        |(x, y): &(f64, [f64; 3])| format!("{:.1},{:.1}", scale.across(*x), scale.upward(y[1]));
+    let path: Vec<String> = series.points.iter().map(at).collect();
+    let _ = writeln!(
+        out,
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+        path.join(" ")
+    );
+    for (x, [low, middle, high]) in &series.points {
+        let x = scale.across(*x);
+        let _ = writeln!(
+            out,
+            "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"/>\
+             <circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+            scale.upward(*low),
+            scale.upward(*high),
+            scale.upward(*middle),
+        );
+    }
 }
 
 /// The least of 1, 2 or 5 times a power of ten that is not below `value`.

@@ -17,7 +17,7 @@ use posthaste_tests::client::Dialogue;
 use posthaste_tests::peer::dkim::{IMPLEMENTATIONS, Keys};
 use posthaste_tests::peer::{Nsd, Tree};
 use posthaste_tests::server::Server;
-use posthaste_tests::{SOON, mailbox, messages};
+use posthaste_tests::{SOON, mailbox, messages, until};
 use serde_json::Value;
 
 /// Submission and other servers' mail on loopback. What leaves goes to a port where nobody is.
@@ -411,4 +411,48 @@ fn a_message_of_48_mebibytes_is_signed_in_two_more() {
         signed <= unsigned + MORE_KIB,
         "{signed} KiB, {unsigned} KiB"
     );
+}
+
+#[test]
+fn new_keys_wait_for_their_records_while_the_old_ones_sign() {
+    let mut server = server("");
+    run(&server, &["dkim", "generate", "example.org"]);
+    let none = server.command(&["dkim", "rotate", "tenant.example"]);
+    assert!(none.err.contains("there are none"), "{}", none.err);
+    let first = listed(&server, &["dkim", "list", "--json"]);
+    // A selector holds the second in which it was made.
+    until("another selector", SOON, || {
+        let told = server.command(&["dkim", "rotate", "example.org"]);
+        told.status.success().then_some(())
+    });
+    let again = server.command(&["dkim", "rotate", "example.org"]);
+    assert!(
+        again.err.contains("there are new keys already"),
+        "{}",
+        again.err
+    );
+    let all = listed(&server, &["dkim", "list", "--json"]);
+    let states: Vec<_> = all.iter().map(|k| k["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["active", "active", "published", "published"]);
+
+    let Some(nsd) = Nsd::start(&zone(&all)) else {
+        return;
+    };
+    server.configure(&config(&nsd.address.to_string(), ""));
+    server.run();
+    let seen = until("the new records to be seen", SOON, || {
+        let all = listed(&server, &["dkim", "list", "--json"]);
+        all[2..].iter().all(|k| !k["seen"].is_null()).then_some(all)
+    });
+    assert_eq!(seen[2]["state"], "published", "for an hour");
+    let mut alice = as_user(&server, ALICE);
+    let message = sent(&mut alice, &server, "alice@example.org", MESSAGE);
+    let selectors: Vec<_> = signatures(&message).into_iter().map(|(s, _)| s).collect();
+    let old: Vec<_> = first
+        .iter()
+        .map(|k| k["selector"].as_str().unwrap())
+        .collect();
+    assert_eq!(selectors, old);
+    let list = run(&server, &["dkim", "list"]);
+    assert!(list.contains("seen in the DNS since"), "{list}");
 }

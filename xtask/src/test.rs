@@ -63,8 +63,8 @@ pub(crate) fn release() -> Result<()> {
     report(command::cargo().args(words).env("POSTHASTE", program))
 }
 
-/// Runs one of the benchmarks of `tests/tests/bench.rs` and `scale.rs`, or all, against the program as it ships.
-/// They print figures.
+/// Runs one of the benchmarks of `tests/tests/bench.rs` and `scale.rs`, or all, against the program
+/// as it ships. They print figures.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let build = ["build", "--release", "--locked", "--package", "posthaste"];
     command::cargo().args(build).run()?;

@@ -149,7 +149,13 @@ pub enum DkimVerb {
     /// unpublished key's signature as none.
     #[command(verbatim_doc_comment)]
     Generate(DkimDomain),
-    /// List keys
+    /// Make new keys for a domain that has some, and print the records to publish
+    ///
+    /// The new keys sign when the running server has seen both records in the DNS for an hour. The
+    /// records of the old keys must stay until `posthaste dkim list` says that they may go.
+    #[command(verbatim_doc_comment)]
+    Rotate(DkimDomain),
+    /// List keys, and where they stand: published, active, retiring, retired
     List(DkimKeys),
     /// Ask the DNS whether it publishes the keys as it should
     ///

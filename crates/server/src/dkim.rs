@@ -6,15 +6,17 @@
 //! sign.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
-use posthaste_mailauth::dkim::{BadKey, PrivateKey, Publication};
+use posthaste_mailauth::dkim::Publication;
 use posthaste_world::{Timestamp, World, real};
 
 use crate::cli;
 use crate::config::{Config, text};
 use crate::fault::Fault;
 use crate::privileges::{self, Rights};
-use crate::sign::keys::{self, Editor, Keyring, SigningKey};
+use crate::sign::keys::{self, Editor, Entry, Keyring, SigningKey};
+use crate::sign::stage::{SETTLED, Stage, Standing};
 
 /// Octets of one string of a TXT record (RFC 1035 §3.3.14).
 const STRING_MAX: usize = 255;
@@ -27,17 +29,8 @@ pub async fn run(world: &World, config: &Config, verb: &cli::DkimVerb) -> Result
     match verb {
         cli::DkimVerb::Generate(options) => generate(world, config, &options.domain),
         cli::DkimVerb::Remove(options) => remove(world, config, &options.domain),
-        cli::DkimVerb::List(options) => {
-            let keys = wanted(world, config, options)?;
-            let mut shown = String::new();
-            for (domain, key) in keys.iter() {
-                shown += &match options.json {
-                    true => format!("{}\n", object(domain, key)),
-                    false => format!("{}\n", line(domain, key)),
-                };
-            }
-            say(&shown)
-        }
+        cli::DkimVerb::Rotate(options) => rotate(world, config, &options.domain),
+        cli::DkimVerb::List(options) => list(world, config, options),
         cli::DkimVerb::Check(options) => check(world, config, options).await,
     }
 }
@@ -59,17 +52,7 @@ fn generate(world: &World, config: &Config, domain: &str) -> Result<(), Fault> {
             "see them with `posthaste dkim list {domain}`; to have others, first remove them"
         )));
     }
-    let now = world.clock.now();
-    let failed = |e: BadKey| Fault::new(format!("making DKIM keys for {domain}"), e);
-    let made = [
-        ('r', PrivateKey::generate_rsa_2048().map_err(failed)?),
-        ('e', PrivateKey::generate_ed25519().map_err(failed)?),
-    ]
-    .map(|(kind, key)| SigningKey {
-        selector: selector(now, kind).into(),
-        made: now,
-        key,
-    });
+    let made = keys::make_pair(&domain, world.clock.now(), Stage::Active)?;
     editor.add(&domain, &made)?;
     let mut shown = format!(
         "Mail from {domain} is signed with these keys from now on. Publish their records in the\n\
@@ -77,6 +60,70 @@ fn generate(world: &World, config: &Config, domain: &str) -> Result<(), Fault> {
     );
     made.iter()
         .for_each(|key| shown.push_str(&record(&domain, key)));
+    say(&shown)
+}
+
+/// Makes successors of a domain's keys, which sign when the DNS has them.
+fn rotate(world: &World, config: &Config, domain: &str) -> Result<(), Fault> {
+    let domain = domain_name(domain)?;
+    become_server(world, config)?;
+    let editor = Editor::begin(&*world.disk, &config.data_dir)?;
+    let known = keys::read(&*world.disk, &config.data_dir)?;
+    if known.of(&domain).is_empty() {
+        return Err(none(Some(&domain)));
+    }
+    if known.of(&domain).iter().any(is_new) {
+        return Err(Fault::new(
+            format!("making new DKIM keys for {domain}"),
+            "there are new keys already, which wait for their records",
+        )
+        .fix(format!(
+            "publish them; `posthaste dkim check {domain}` shows what is missing"
+        )));
+    }
+    let stage = Stage::Published { seen: None };
+    let made = keys::make_pair(&domain, world.clock.now(), stage)?;
+    editor.add(&domain, &made)?;
+    let mut shown = format!(
+        "Publish the records of these new keys, and leave those of the old ones as they are.\n\
+         The running server looks for them: when both have been there for {}, it signs\n\
+         mail from {domain} with the new keys; `posthaste dkim list {domain}`\n\
+         tells when the old records may go.\n\n",
+        hours(SETTLED)
+    );
+    made.iter()
+        .for_each(|key| shown.push_str(&record(&domain, key)));
+    say(&shown)
+}
+
+fn is_new(key: &SigningKey) -> bool {
+    matches!(key.standing.stage, Stage::Published { .. })
+}
+
+fn hours(time: Duration) -> String {
+    match time.as_secs() / 3600 {
+        1 => "an hour".to_owned(),
+        hours if hours % 24 == 0 => format!("{} days", hours / 24),
+        hours => format!("{hours} hours"),
+    }
+}
+
+/// Shows keys, also those that are retired.
+fn list(world: &World, config: &Config, options: &cli::DkimKeys) -> Result<(), Fault> {
+    let wanted = wanted(world, config, options)?;
+    let mut shown = String::new();
+    for (domain, key) in wanted.iter() {
+        shown += &match options.json {
+            true => format!("{}\n", object(domain, key)),
+            false => format!("{}\n", line(domain, key)),
+        };
+    }
+    for entry in &wanted.retired {
+        shown += &match options.json {
+            true => format!("{}\n", retired_object(entry)),
+            false => format!("{}\n", retired_line(entry)),
+        };
+    }
     say(&shown)
 }
 
@@ -127,6 +174,8 @@ async fn check(world: &World, config: &Config, options: &cli::DkimKeys) -> Resul
 struct Wanted {
     keys: Keyring,
     domain: Option<String>,
+    /// Those of the same domains that are retired.
+    retired: Vec<Entry>,
 }
 
 impl Wanted {
@@ -144,8 +193,17 @@ impl Wanted {
 fn wanted(world: &World, config: &Config, options: &cli::DkimKeys) -> Result<Wanted, Fault> {
     let domain = options.domain.as_deref().map(domain_name).transpose()?;
     let keys = keys::read(&*world.disk, &config.data_dir)?;
-    let wanted = Wanted { keys, domain };
-    match wanted.count() {
+    let mut retired = keys::entries(&*world.disk, &config.data_dir)?;
+    retired.retain(|e| {
+        let meant = domain.as_ref().is_none_or(|d| *d == e.domain);
+        meant && e.standing.stage == Stage::Retired
+    });
+    let wanted = Wanted {
+        keys,
+        domain,
+        retired,
+    };
+    match wanted.count() + wanted.retired.len() {
         0 => Err(none(wanted.domain.as_deref())),
         _ => Ok(wanted),
     }
@@ -182,33 +240,78 @@ fn become_server(world: &World, config: &Config) -> Result<(), Fault> {
     rights.take()
 }
 
-/// The minute of its making, and the kind of key: another one later has another name.
-fn selector(now: Timestamp, kind: char) -> String {
-    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
-    format!("{}{kind}", time.strftime("%Y%m%d%H%M"))
-}
-
-fn made(key: &SigningKey) -> String {
-    let seconds = i64::try_from(key.made.as_secs()).unwrap_or(i64::MAX);
+fn time(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds)
         .unwrap_or(jiff::Timestamp::MAX)
         .to_string()
 }
 
+/// Where a key stands, in words that say what is to be done.
+fn standing(standing: Standing) -> String {
+    let since = time(standing.since);
+    match standing.stage {
+        Stage::Published { seen: None } => {
+            format!("published since {since}, not seen in the DNS yet: publish its record")
+        }
+        Stage::Published { seen: Some(seen) } => format!(
+            "published, seen in the DNS since {}: signs {} later",
+            time(seen),
+            hours(SETTLED)
+        ),
+        Stage::Active => format!("active since {since}"),
+        Stage::Retiring => format!("retiring since {since}: leave its record"),
+        Stage::Retired => format!("retired since {since}: its record may be removed"),
+    }
+}
+
 fn line(domain: &str, key: &SigningKey) -> String {
     let algorithm = key.key.algorithm().word();
-    format!("{domain}  {}  {algorithm}  {}", key.selector, made(key))
+    let (made, standing) = (time(key.made), standing(key.standing));
+    format!(
+        "{domain}  {}  {algorithm}  {made}  {standing}",
+        key.selector
+    )
+}
+
+fn retired_line(entry: &Entry) -> String {
+    let Entry {
+        domain, selector, ..
+    } = entry;
+    let (made, standing) = (time(entry.made), standing(entry.standing));
+    format!("{domain}  {selector}  -  {made}  {standing}")
 }
 
 fn object(domain: &str, key: &SigningKey) -> serde_json::Value {
+    let seen = match key.standing.stage {
+        Stage::Published { seen } => seen.map(time),
+        _ => None,
+    };
     serde_json::json!({
         "domain": domain,
         "selector": &*key.selector,
         "algorithm": key.key.algorithm().word(),
-        "made": made(key),
+        "made": time(key.made),
+        "state": key.standing.stage.word(),
+        "since": time(key.standing.since),
+        "seen": seen,
         "name": key.name(domain),
         "record": key.key.public_record(),
+    })
+}
+
+/// The same of a retired key, of which no more is known.
+fn retired_object(entry: &Entry) -> serde_json::Value {
+    serde_json::json!({
+        "domain": entry.domain,
+        "selector": entry.selector,
+        "algorithm": null,
+        "made": time(entry.made),
+        "state": entry.standing.stage.word(),
+        "since": time(entry.standing.since),
+        "seen": null,
+        "name": entry.name(),
+        "record": null,
     })
 }
 

@@ -35,13 +35,14 @@ use crate::listen::{self, Bound, Gate, Open};
 use crate::policy::senders::Senders;
 use crate::shutdown::{DRAIN_TIME, Shutdown};
 use crate::sign::Signatures;
+use crate::sign::rotation::Rotation;
 use crate::telemetry::{self, Event, Log};
 use crate::tls::certificates::Certificates;
 use crate::tls::server::Acceptor;
 use crate::tls::watch;
 
 use certificates::{asking, certificate_files, client_roots, uses_tls};
-use wiring::{Names, Wiring, schedule_settings};
+use wiring::{Names, Wiring, rotation_schedule, schedule_settings};
 
 /// How long the last records may take to be read.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -85,6 +86,7 @@ struct Parts {
     accounts: Arc<Store>,
     senders: Arc<Senders>,
     signatures: Arc<Signatures>,
+    rotation: Arc<Rotation>,
     forwarding: Arc<Forwarding>,
 }
 
@@ -109,6 +111,12 @@ impl Parts {
             senders: senders(world, config)?,
             forwarding: Arc::new(Forwarding::open(world, &config.data_dir)?),
             signatures: Arc::new(Signatures::new(world, log, &config.data_dir)),
+            rotation: Arc::new(Rotation::new(
+                world,
+                log,
+                config.data_dir.clone(),
+                rotation_schedule(config),
+            )),
         })
     }
 }
@@ -251,6 +259,7 @@ impl Node {
         self.keep_failures();
         self.keep_senders();
         self.keep_forwarding();
+        self.rotate_keys();
         self.ready();
     }
 
@@ -286,6 +295,12 @@ impl Node {
         let (log, stop) = (self.log.clone(), self.shutdown.clone());
         let keeping = self.parts.forwarding.clone().keep(log, stop);
         self.world.work.spawn("forwarding", Box::pin(keeping));
+    }
+
+    /// Lets the keys that sign our mail take over from each other.
+    fn rotate_keys(&self) {
+        let rotating = self.parts.rotation.clone().keep(self.shutdown.clone());
+        self.world.work.spawn("rotation", Box::pin(rotating));
     }
 
     fn ready(&self) {
@@ -346,6 +361,7 @@ impl Node {
         let listening: Vec<_> = self.open.iter().map(|o| o.local.clone()).collect();
         let stages = wiring.stages(&listening)?;
         self.names.replace(wiring.directory.clone());
+        self.parts.rotation.replace(rotation_schedule(&config));
         self.queue.set_schedule(schedule_settings(&config));
         self.dispatch.replace(stages);
         self.gate

@@ -261,6 +261,16 @@ pub enum Event<'a> {
         /// Why it failed.
         cause: Cow<'a, str>,
     },
+    /// A key of DKIM has come to another stage.
+    DkimKey {
+        /// Its domain.
+        domain: &'a str,
+        /// Its selector.
+        selector: &'a str,
+        /// `published` (its record is to be published), `active` (it signs), `retiring` (its record
+        /// must stay), `retired` (its record may go), `forgotten` (its record is gone).
+        stage: &'static str,
+    },
     /// A certificate is served from now on, or is served and expires soon.
     Certificate {
         /// Its file.

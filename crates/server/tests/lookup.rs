@@ -95,6 +95,28 @@ fn a_detail_leads_to_its_mailbox_and_is_kept() {
 }
 
 #[test]
+fn a_tag_against_false_bounces_is_not_part_of_the_name() {
+    let d = directory(ONE, "team: bob\n");
+    for (tagged, expected) in [
+        ("prvs=43932d3a3f=alice@example.org", "alice@example.org"),
+        ("prvs=alice/43932d3a3f@example.org", "alice@example.org"),
+        (
+            "PRVS=43932D3A3F=Alice+shop@example.org",
+            "alice+shop@example.org",
+        ),
+        ("prvs=43932d3a3f=team@example.org", "bob@example.org"),
+        ("prvs=43932d3a3f=carol@example.org", "unknown"),
+        ("prvs=4393=alice@example.org", "unknown"),
+    ] {
+        assert_eq!(leads(&d, tagged), expected, "{tagged}");
+    }
+    let named = ONE.replace("\"alice\"", "\"prvs=43932d3a3f=alice\"");
+    let d = directory(&named, "");
+    let whole = "prvs=43932d3a3f=alice@example.org";
+    assert_eq!(leads(&d, whole), whole, "a mailbox of that very name");
+}
+
+#[test]
 fn aliases_expand_to_local_and_remote_addresses_each_once() {
     let d = directory(
         ONE,

@@ -96,6 +96,8 @@ section! {
         /// Who really sent a message: what is found out about mail from other servers, and what is
         /// done with mail that nobody stands behind.
         dmarc: Dmarc = Is("{}");
+        /// The keys that sign our mail.
+        dkim: Dkim = Is("{}");
         /// The domains whose mail we are responsible for. Recipients that do not exist are refused
         /// while the peer waits. A domain of ours always beats a route.
         domain: Tables<Domain> = Is("[]");
@@ -311,6 +313,16 @@ section! {
         exempt_domains: Many<String> = Is("[]");
         /// Whether a Received-SPF field is written, too, for filters that read nothing else.
         received_spf: bool = Is("false");
+    }
+}
+
+section! {
+    /// The keys that sign our mail. `posthaste dkim` makes them.
+    Dkim "[dkim]" {
+        /// Age at which the keys of a domain get successors by themselves, as `posthaste dkim
+        /// rotate` makes them. Their records are to be published then; the old keys sign until the
+        /// DNS has them.
+        rotate_every: Duration = Absent("only `posthaste dkim rotate` makes successors");
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is found out about the senders of mail, and what follows.
     pub dmarc: Dmarc,
+    /// Age at which DKIM keys get successors by themselves, if they do.
+    pub rotate_dkim_every: Option<Duration>,
     /// Domains we are responsible for.
     pub domains: Vec<Domain>,
     /// Who may relay without AUTH.

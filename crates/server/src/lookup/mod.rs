@@ -12,6 +12,7 @@ mod expand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use posthaste_mailauth::srs::without_batv;
 use posthaste_smtp::address::{
     Domain as AddressDomain, DomainName, ForwardPath, Literal, LocalPart, Mailbox, Utf8,
 };
@@ -396,13 +397,18 @@ fn find_named<'a>(domain: &'a Domain, local: &'a str, name: &str) -> Option<Foun
 }
 
 /// How a local part can be split into a name and a detail: whole first, then with ever longer
-/// details.
+/// details; and then the same without the tag that another server of the user's put into it (BATV),
+/// since a bounce comes to the tagged address.
 fn readings(local: &str, separator: Option<char>) -> impl Iterator<Item = (&str, &str)> {
+    let each = move |local| std::iter::once((local, "")).chain(shorter(local, separator));
+    each(local).chain(without_batv(local).into_iter().flat_map(each))
+}
+
+fn shorter(local: &str, separator: Option<char>) -> impl Iterator<Item = (&str, &str)> {
     let splits = separator.into_iter().flat_map(|s| local.rmatch_indices(s));
-    let shorter = splits
+    splits
         .map(|(at, _)| local.split_at(at))
-        .filter(|(name, _)| !name.is_empty());
-    std::iter::once((local, "")).chain(shorter)
+        .filter(|(name, _)| !name.is_empty())
 }
 
 fn key(protocol: &str, servers: &[Server]) -> String {

@@ -27,6 +27,7 @@ use crate::report::Reports;
 use crate::route::Route;
 use crate::route::mx::{Mx, Ourselves};
 use crate::shutdown::Shutdown;
+use crate::sign::rotation;
 use crate::telemetry::{Event, Log};
 use crate::tls::roots;
 
@@ -220,5 +221,12 @@ pub(super) fn schedule_settings(config: &Config) -> schedule::Settings {
         workers: WORKERS,
         workers_per_destination: WORKERS_PER_DESTINATION,
         classes: vec![ordinary, report],
+    }
+}
+
+pub(super) fn rotation_schedule(config: &Config) -> rotation::Schedule {
+    rotation::Schedule {
+        rotate_every: config.rotate_dkim_every,
+        longest_wait: config.retry.expire_after,
     }
 }

@@ -11,6 +11,8 @@
 //! whose mail it is, and changes no octet: it gives fields to put on top.
 
 pub mod keys;
+pub mod rotation;
+pub mod stage;
 pub mod store;
 
 use std::path::Path;
@@ -158,6 +160,7 @@ mod tests {
         let key = |selector: &str| SigningKey {
             selector: selector.into(),
             made: posthaste_world::Timestamp::default(),
+            standing: stage::Standing::new(stage::Stage::Active, Default::default()),
             key: PrivateKey::generate_ed25519().unwrap(),
         };
         let mut keys = Keyring::default();

@@ -14,5 +14,6 @@ mod mailboxes;
 mod maildir;
 mod mx;
 mod reports;
+mod rotation;
 mod security;
 mod wishes;

@@ -1,4 +1,6 @@
-//! `[dmarc]`: what is found out about the senders of mail, and what follows.
+//! `[dmarc]`: what is found out about the senders of mail, and what follows. `[dkim]`: how we sign.
+
+use std::time::Duration;
 
 use posthaste_mailauth::dmarc::Policy;
 use posthaste_smtp::address::DomainName;
@@ -7,6 +9,9 @@ use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::value::{Many, Setting};
 use crate::config::{Dmarc, Networks, Quarantine};
+
+/// Below this a domain would collect old keys faster than they retire.
+const ROTATE_EVERY_MIN: Duration = Duration::from_secs(30 * 86_400);
 
 impl Meaning<'_> {
     pub(super) fn dmarc(&mut self, file: &File) -> Option<Dmarc> {
@@ -25,6 +30,18 @@ impl Meaning<'_> {
             exempt_domains,
             received_spf: written.received_spf.as_ref()?.value,
         })
+    }
+
+    pub(super) fn rotate_dkim_every(&mut self, file: &File) -> Option<Duration> {
+        let Setting { value, span } = file.dkim.as_ref()?.value.rotate_every.as_ref()?;
+        if *value < ROTATE_EVERY_MIN {
+            self.reader.error(
+                span,
+                "keys of that age still wait for their mail to arrive everywhere",
+                "write 30 days or more, like `rotate_every = \"180d\"`",
+            );
+        }
+        Some(*value)
     }
 
     fn policy(&mut self, written: &file::Dmarc) -> Option<Policy> {

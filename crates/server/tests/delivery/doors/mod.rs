@@ -26,8 +26,8 @@ use tokio::time::{Instant, Sleep};
 pub use disk::Files;
 pub use node::{Node, mailbox};
 
-/// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `exists NAME`, `fails NAME`, `cname NAME
-/// OTHER`. What is not in the table does not exist.
+/// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `txt NAME TEXT`, `exists NAME`,
+/// `fails NAME`, `cname NAME OTHER`. What is not in the table does not exist.
 #[derive(Default)]
 pub struct Names {
     records: BTreeMap<(String, Kind), Vec<Data>>,
@@ -56,6 +56,10 @@ impl Names {
                     IpAddr::V4(a) => names.add(name, Kind::A, Data::A(a)),
                     IpAddr::V6(a) => names.add(name, Kind::Aaaa, Data::Aaaa(a)),
                 },
+                ["txt", name, ref text @ ..] => {
+                    let text = text.join(" ").into_bytes();
+                    names.add(name, Kind::Txt, Data::Txt(text.into()));
+                }
                 ["exists", name] => names.exist.push(name.to_owned()),
                 ["fails", name] => names.fail.push((name.to_owned(), None)),
                 ["fails-mx", name] => names.fail.push((name.to_owned(), Some(Kind::Mx))),
