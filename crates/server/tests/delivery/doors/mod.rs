@@ -58,7 +58,7 @@ impl Names {
                 },
                 ["txt", name, ref text @ ..] => {
                     let text = text.join(" ").into_bytes();
-                    names.add(name, Kind::Txt, Data::Txt(text.into()));
+                    names.add(name, Kind::Txt, Data::Txt(text));
                 }
                 ["exists", name] => names.exist.push(name.to_owned()),
                 ["fails", name] => names.fail.push((name.to_owned(), None)),
