@@ -41,7 +41,7 @@ impl Dns for Everywhere<'_> {
                 exchange: "mx.example".to_owned(),
             }),
             Kind::Ptr => Some(Data::Ptr("a.example".to_owned())),
-            Kind::Tlsa => None,
+            Kind::Tlsa | Kind::Ns | Kind::Cname => None,
         };
         let answer = Answer {
             found: data.map_or(Found::NxDomain, |data| Found::Records(vec![data])),

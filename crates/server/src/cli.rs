@@ -62,6 +62,14 @@ pub enum Command {
     /// the To, Cc and Bcc fields; Bcc is removed. Prints the queue id.
     #[command(verbatim_doc_comment)]
     Send(Send),
+    /// Say what to publish in the DNS for a domain, and whether it is there
+    ///
+    /// Prints every record: MX, addresses and their names, SPF, DKIM, DMARC, MTA-STS, TLS-RPT,
+    /// TLSA; whether it is `right`, `missing`, `wrong` (and how) or `unknown` (it could not be
+    /// looked up), and what to publish. Exits 0 when all that is needed is right and nothing is
+    /// wrong, 1 when not, 2 when something could not be looked up.
+    #[command(verbatim_doc_comment)]
+    Dns(Dns),
     /// Judge a message as if it had just arrived: SPF, DKIM, ARC, DMARC
     ///
     /// Prints the Authentication-Results field, then why each verdict came out so, line by line.
@@ -91,6 +99,23 @@ pub struct Demo {
     /// Folder for everything the demo makes; without it a new temporary one
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// Options of `dns`.
+#[derive(Args, Clone, Debug)]
+pub struct Dns {
+    /// A domain of the configuration
+    pub domain: String,
+    /// DNS server to ask, with or without a port; without it those that are responsible for the
+    /// domain
+    #[arg(long, value_name = "SERVER", verbatim_doc_comment)]
+    pub dns: Option<String>,
+    /// Lines for a zone file
+    #[arg(long)]
+    pub zone: bool,
+    /// One object a line, for programs
+    #[arg(long, conflicts_with = "zone")]
+    pub json: bool,
 }
 
 /// Options of `verify`.

@@ -40,6 +40,7 @@ pub mod shutdown; // stopping in order
 
 pub mod telemetry; // what happened, as records
 
+pub mod dns;
 pub mod fault; // what only the operator can mend
 
 pub mod control; // the socket that steers a running server

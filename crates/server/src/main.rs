@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use posthaste::cli::{Cli, Command};
 use posthaste::fault::Fault;
-use posthaste::{commands, demo, verify};
+use posthaste::{commands, demo, dns, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -18,6 +18,10 @@ fn main() -> ExitCode {
         Command::Dkim(options) => commands::dkim(&cli.config, &options.verb),
         Command::Queue(options) => commands::queue(&cli.config, &options.verb),
         Command::Send(options) => commands::send(&cli.config, options),
+        Command::Dns(options) => match dns::run(&cli.config, options) {
+            Ok(status) => return status,
+            Err(fault) => Err(fault),
+        },
         Command::Verify(options) => verify::run(&cli.config, options),
         Command::MailHelper(options) => commands::mail_helper(options),
     };

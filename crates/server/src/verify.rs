@@ -97,7 +97,11 @@ fn outside(
     Ok((world, Arc::new(settings)))
 }
 
-fn dns_server(text: &str) -> Result<SocketAddr, Fault> {
+/// A DNS server as `--dns` names it.
+///
+/// # Errors
+/// It is no address.
+pub fn dns_server(text: &str) -> Result<SocketAddr, Fault> {
     let with_port = text.parse::<SocketAddr>();
     let alone = || {
         text.parse::<IpAddr>()

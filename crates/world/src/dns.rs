@@ -27,6 +27,10 @@ pub enum Kind {
     Ptr,
     /// TLS associations (RFC 6698).
     Tlsa,
+    /// The name servers of a zone.
+    Ns,
+    /// The alias itself, which is not followed.
+    Cname,
 }
 
 /// One record's data. Names are lower-case A-labels without the final dot; the root is "".
@@ -58,6 +62,10 @@ pub enum Data {
         /// Association data.
         data: Vec<u8>,
     },
+    /// A name server.
+    Ns(String),
+    /// Where an alias leads.
+    Cname(String),
 }
 
 /// What DNSSEC says of an answer (RFC 4035 §4.3). *Bogus* is a [`Failure`], since such data must

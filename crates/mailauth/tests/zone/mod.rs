@@ -114,6 +114,8 @@ fn kind(data: &Data) -> Kind {
         Data::Txt(_) => Kind::Txt,
         Data::Ptr(_) => Kind::Ptr,
         Data::Tlsa { .. } => Kind::Tlsa,
+        Data::Ns(_) => Kind::Ns,
+        Data::Cname(_) => Kind::Cname,
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! It does **not** judge: whether a certificate proves its names is the verifiers' business.
 
+use aws_lc_rs::digest;
 use posthaste_world::Timestamp;
 use rustls::pki_types::{CertificateDer, ServerName};
 use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
+use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -20,6 +21,16 @@ pub struct Names {
     pub dns: Vec<String>,
     /// Mail addresses (`rfc822Name`), as they are written.
     pub mail: Vec<String>,
+}
+
+/// The SHA-256 of a certificate's public key, as `TLSA 3 1 1` records hold it (RFC 6698 §2.1). None
+/// when it is no certificate.
+#[must_use]
+pub fn key_digest(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let parsed = Certificate::from_der(certificate.as_ref()).ok()?;
+    let key = parsed.tbs_certificate().subject_public_key_info();
+    let digest = digest::digest(&digest::SHA256, &key.to_der().ok()?);
+    Some(digest.as_ref().to_vec())
 }
 
 /// What a certificate says of itself.

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "nothing is reached from outside a test")]
 
 mod dialogues;
+mod dns;
 mod doors;
 mod helper;
 mod mailboxes;

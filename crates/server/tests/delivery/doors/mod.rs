@@ -27,13 +27,17 @@ pub use disk::Files;
 pub use node::{Node, mailbox};
 
 /// Names: `mx NAME PREFERENCE HOST`, `a NAME ADDRESS`, `txt NAME TEXT`, `exists NAME`,
-/// `fails NAME`, `cname NAME OTHER`. What is not in the table does not exist.
+/// `ptr NAME NAME`, `ns ZONE HOST`, `tlsa NAME USAGE SELECTOR MATCHING OCTET`, `fails NAME`,
+/// `cname NAME OTHER`; `secure` for all of them, `silent` for none. What is not in the table
+/// does not exist.
 #[derive(Default)]
 pub struct Names {
     records: BTreeMap<(String, Kind), Vec<Data>>,
     exist: Vec<String>,
     fail: Vec<(String, Option<Kind>)>,
     aliases: BTreeMap<String, String>,
+    security: Option<Security>,
+    silent: bool,
 }
 
 impl Names {
@@ -60,6 +64,22 @@ impl Names {
                     let text = text.join(" ").into_bytes();
                     names.add(name, Kind::Txt, Data::Txt(text));
                 }
+                ["ptr", address, name] => {
+                    names.add(address, Kind::Ptr, Data::Ptr(name.to_owned()));
+                }
+                ["ns", zone, host] => names.add(zone, Kind::Ns, Data::Ns(host.to_owned())),
+                ["tlsa", name, usage, selector, matching, octet] => names.add(
+                    name,
+                    Kind::Tlsa,
+                    Data::Tlsa {
+                        usage: usage.parse().unwrap(),
+                        selector: selector.parse().unwrap(),
+                        matching: matching.parse().unwrap(),
+                        data: vec![octet.parse().unwrap(); 32],
+                    },
+                ),
+                ["secure"] => names.security = Some(Security::Secure),
+                ["silent"] => names.silent = true,
                 ["exists", name] => names.exist.push(name.to_owned()),
                 ["fails", name] => names.fail.push((name.to_owned(), None)),
                 ["fails-mx", name] => names.fail.push((name.to_owned(), Some(Kind::Mx))),
@@ -84,6 +104,19 @@ impl Names {
 
     fn answer(&self, name: &str, kind: Kind) -> Result<Arc<Answer>, Failure> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
+        if self.silent {
+            return Err(Failure::Timeout);
+        }
+        let security = self.security.unwrap_or(Security::Insecure);
+        let alias = self.aliases.get(&name).filter(|_| kind == Kind::Cname);
+        if let Some(alias) = alias {
+            return Ok(Arc::new(Answer {
+                found: Found::Records(vec![Data::Cname(alias.clone())]),
+                canonical: name,
+                security,
+                ttl: Duration::from_secs(60),
+            }));
+        }
         let canonical = self
             .aliases
             .get(&name)
@@ -106,7 +139,7 @@ impl Names {
         Ok(Arc::new(Answer {
             found,
             canonical,
-            security: Security::Insecure,
+            security,
             ttl,
         }))
     }

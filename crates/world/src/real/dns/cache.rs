@@ -67,7 +67,9 @@ fn size(found: &Found) -> usize {
     let Ok(answer) = found else { return 0 };
     let data = |data: &Data| match data {
         Data::A(_) | Data::Aaaa(_) => 0,
-        Data::Mx { exchange: name, .. } | Data::Ptr(name) => name.len(),
+        Data::Mx { exchange: name, .. } | Data::Ptr(name) | Data::Ns(name) | Data::Cname(name) => {
+            name.len()
+        }
         Data::Txt(octets) | Data::Tlsa { data: octets, .. } => octets.len(),
     };
     let records = answer.records().iter();

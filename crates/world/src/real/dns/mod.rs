@@ -57,6 +57,8 @@ pub struct Settings {
     /// Servers whose AD bit is believed although they are not on loopback: the way to them must be
     /// as safe as this machine itself.
     pub trusted: Vec<IpAddr>,
+    /// Whether the machine's hosts file and `localhost` mean nothing: only what the servers say.
+    pub without_hosts: bool,
 }
 
 impl Settings {
@@ -74,6 +76,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     runtime: Handle,
     system: System,
+    without_hosts: bool,
     servers: Servers,
     room: Semaphore,
     state: Mutex<State>,
@@ -104,6 +107,7 @@ impl Resolver {
         (patience, system): (Patience, System),
     ) -> Self {
         Resolver(Arc::new(Shared {
+            without_hosts: settings.without_hosts,
             servers: Servers::new(settings, clock.clone(), patience),
             clock,
             runtime,
@@ -148,7 +152,9 @@ impl crate::Dns for Resolver {
         Box::pin(async move {
             let text = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
             let name = parse(&text)?;
-            if let Some(answer) = self.0.system.answer(&text, kind) {
+            if !self.0.without_hosts
+                && let Some(answer) = self.0.system.answer(&text, kind)
+            {
                 return Ok(Arc::new(answer));
             }
             let key = (text.into_boxed_str(), kind);

@@ -11,7 +11,7 @@ use domain::base::iana::{Class, OptRcode, Rcode, Rtype};
 use domain::base::name::{FlattenInto, ParsedName};
 use domain::base::wire::ParseError;
 use domain::base::{Message, ParsedRecord};
-use domain::rdata::{A, Aaaa, AllRecordData, Cname, Mx, Ptr, Soa, Txt};
+use domain::rdata::{A, Aaaa, AllRecordData, Cname, Mx, Ns, Ptr, Soa, Txt};
 
 use crate::dns::{Data, Failure, Found, Kind, Security};
 
@@ -152,6 +152,8 @@ pub(super) fn rtype(kind: Kind) -> Rtype {
         Kind::Txt => Rtype::TXT,
         Kind::Ptr => Rtype::PTR,
         Kind::Tlsa => Rtype::TLSA,
+        Kind::Ns => Rtype::NS,
+        Kind::Cname => Rtype::CNAME,
     }
 }
 
@@ -231,6 +233,12 @@ fn data(record: &ParsedRecord<'_, Bytes>, kind: Kind) -> Result<Option<Data>, Pa
             .to_record::<AllRecordData<_, ParsedName<_>>>()?
             .and_then(|r| tlsa(r.data())),
         Kind::Tlsa => None,
+        Kind::Ns => record
+            .to_record::<Ns<ParsedName<Bytes>>>()?
+            .map(|r| Data::Ns(text(r.data().nsdname()))),
+        Kind::Cname => record
+            .to_record::<Cname<ParsedName<Bytes>>>()?
+            .map(|r| Data::Cname(text(r.data().cname()))),
     })
 }
 

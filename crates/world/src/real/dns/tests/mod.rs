@@ -78,7 +78,7 @@ fn everything() -> Vec<u8> {
 fn resolver(servers: &[&Server]) -> (Resolver, Arc<HandClock>) {
     let settings = Settings {
         servers: servers.iter().map(|server| server.address).collect(),
-        trusted: Vec::new(),
+        ..Settings::default()
     };
     let patience = Patience {
         datagram: Duration::from_millis(200),
@@ -236,8 +236,8 @@ async fn the_ad_bit_of_a_server_on_loopback_means_secure() {
 #[test]
 fn the_ad_bit_of_any_other_server_means_nothing() {
     let settings = |trusted: &[&str]| Settings {
-        servers: Vec::new(),
         trusted: trusted.iter().map(|ip| ip.parse().unwrap()).collect(),
+        ..Settings::default()
     };
     let trusts = |trusted: &[&str], ip: &str| settings(trusted).trusts(ip.parse().unwrap());
     for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
@@ -628,4 +628,26 @@ async fn names_that_cannot_be_asked_for_are_refused_without_asking() {
     ] {
         assert!(resolver.query(odd, Kind::A).await.is_ok(), "{odd}");
     }
+}
+
+#[test]
+fn where_only_the_servers_count_the_hosts_file_says_nothing() {
+    let clock: Arc<dyn crate::Clock> = HandClock::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let settings = |without_hosts| Settings {
+        // Nobody is there.
+        servers: vec!["127.0.0.1:9".parse().unwrap()],
+        without_hosts,
+        ..Settings::default()
+    };
+    let ask = |without_hosts| {
+        let resolver = Resolver::new(
+            settings(without_hosts),
+            clock.clone(),
+            runtime.handle().clone(),
+        );
+        runtime.block_on(crate::Dns::query(&resolver, "localhost", Kind::A))
+    };
+    assert!(ask(false).is_ok());
+    assert!(ask(true).is_err());
 }
