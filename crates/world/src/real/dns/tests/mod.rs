@@ -632,7 +632,7 @@ async fn names_that_cannot_be_asked_for_are_refused_without_asking() {
 
 #[test]
 fn where_only_the_servers_count_the_hosts_file_says_nothing() {
-    let clock: Arc<dyn crate::Clock> = HandClock::start();
+    let clock: Arc<dyn crate::Clock> = Arc::new(HandClock::default());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let settings = |without_hosts| Settings {
         // Nobody is there.
