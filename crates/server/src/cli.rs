@@ -62,6 +62,12 @@ pub enum Command {
     /// the To, Cc and Bcc fields; Bcc is removed. Prints the queue id.
     #[command(verbatim_doc_comment)]
     Send(Send),
+    /// Show what other servers have reported about mail in our name
+    ///
+    /// Reports of DMARC, of TLS, and about single messages, that came to the mailboxes of
+    /// `reports_to`; the oldest period first. Needs a running server.
+    #[command(verbatim_doc_comment)]
+    Reports(Reports),
     /// Say what to publish in the DNS for a domain, and whether it is there
     ///
     /// Prints every record: MX, addresses and their names, SPF, DKIM, DMARC, MTA-STS, TLS-RPT,
@@ -99,6 +105,16 @@ pub struct Demo {
     /// Folder for everything the demo makes; without it a new temporary one
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// Options of `reports`.
+#[derive(Args, Clone, Debug)]
+pub struct Reports {
+    /// About this domain only
+    pub domain: Option<String>,
+    /// One object a line, for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `dns`.

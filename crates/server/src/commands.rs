@@ -89,6 +89,17 @@ pub fn user(file: &Path, verb: &cli::UserVerb) -> Result<(), Fault> {
     })
 }
 
+/// `posthaste reports`; prints what others have reported.
+///
+/// # Errors
+/// The server does not run, or cannot read them.
+pub fn reports(file: &Path, options: &cli::Reports) -> Result<(), Fault> {
+    with_world(async |world| {
+        let data_dir = load(&world, file)?.config.data_dir;
+        client::reports(&world, &data_dir, options, &mut io::stdout()).await
+    })
+}
+
 /// `posthaste dkim`.
 ///
 /// # Errors

@@ -45,6 +45,7 @@ pub mod fault; // what only the operator can mend
 
 pub mod control; // the socket that steers a running server
 
+pub mod feedback;
 pub mod filter; // which messages a queue command is about
 
 pub mod cli; // every command and option

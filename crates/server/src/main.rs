@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Dkim(options) => commands::dkim(&cli.config, &options.verb),
         Command::Queue(options) => commands::queue(&cli.config, &options.verb),
         Command::Send(options) => commands::send(&cli.config, options),
+        Command::Reports(options) => commands::reports(&cli.config, options),
         Command::Dns(options) => match dns::run(&cli.config, options) {
             Ok(status) => return status,
             Err(fault) => Err(fault),

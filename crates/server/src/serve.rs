@@ -30,6 +30,7 @@ use crate::deliver::helper::Helpers;
 use crate::deliver::outbound::Credentials;
 use crate::dispatch::Dispatch;
 use crate::fault::Fault;
+use crate::feedback::Feedback;
 use crate::forward::Forwarding;
 use crate::listen::{self, Bound, Gate, Open};
 use crate::policy::senders::Senders;
@@ -42,7 +43,7 @@ use crate::tls::server::Acceptor;
 use crate::tls::watch;
 
 use certificates::{asking, certificate_files, client_roots, uses_tls};
-use wiring::{Names, Wiring, rotation_schedule, schedule_settings};
+use wiring::{Names, Wiring, feedback_settings, rotation_schedule, schedule_settings};
 
 /// How long the last records may take to be read.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -87,6 +88,7 @@ struct Parts {
     senders: Arc<Senders>,
     signatures: Arc<Signatures>,
     rotation: Arc<Rotation>,
+    feedback: Arc<Feedback>,
     forwarding: Arc<Forwarding>,
 }
 
@@ -111,6 +113,12 @@ impl Parts {
             senders: senders(world, config)?,
             forwarding: Arc::new(Forwarding::open(world, &config.data_dir)?),
             signatures: Arc::new(Signatures::new(world, log, &config.data_dir)),
+            feedback: Arc::new(Feedback::new(
+                world,
+                log,
+                &config.data_dir,
+                feedback_settings(config),
+            )),
             rotation: Arc::new(Rotation::new(
                 world,
                 log,
@@ -223,6 +231,7 @@ impl Node {
             shutdown: shutdown.clone(),
             failures: parts.guard.failures.clone(),
             signatures: parts.signatures.clone(),
+            feedback: parts.feedback.clone(),
             hostname: config.hostname.to_string(),
         };
         open_control(control, &config.data_dir)?;
@@ -260,6 +269,7 @@ impl Node {
         self.keep_senders();
         self.keep_forwarding();
         self.rotate_keys();
+        self.keep_feedback();
         self.ready();
     }
 
@@ -295,6 +305,13 @@ impl Node {
         let (log, stop) = (self.log.clone(), self.shutdown.clone());
         let keeping = self.parts.forwarding.clone().keep(log, stop);
         self.world.work.spawn("forwarding", Box::pin(keeping));
+    }
+
+    /// Counts what other domains want to know, and tells them.
+    fn keep_feedback(&self) {
+        let (feedback, dispatch) = (self.parts.feedback.clone(), self.dispatch.clone());
+        let keeping = feedback.keep(dispatch, self.shutdown.clone());
+        self.world.work.spawn("feedback", Box::pin(keeping));
     }
 
     /// Lets the keys that sign our mail take over from each other.
@@ -362,6 +379,7 @@ impl Node {
         let stages = wiring.stages(&listening)?;
         self.names.replace(wiring.directory.clone());
         self.parts.rotation.replace(rotation_schedule(&config));
+        self.parts.feedback.replace(feedback_settings(&config));
         self.queue.set_schedule(schedule_settings(&config));
         self.dispatch.replace(stages);
         self.gate

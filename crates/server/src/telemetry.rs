@@ -261,6 +261,39 @@ pub enum Event<'a> {
         /// Why it failed.
         cause: Cow<'a, str>,
     },
+    /// A domain was told what was seen of mail in its name.
+    ReportSent {
+        /// The domain.
+        domain: Cow<'a, str>,
+        /// The report's id.
+        report: Cow<'a, str>,
+        /// Where it goes; nowhere, when nobody wants it any more.
+        to: &'a [String],
+        /// Messages that it tells of.
+        messages: u64,
+    },
+    /// A report about mail in our name came, and is kept.
+    ReportReceived {
+        /// The message that brought it.
+        id: &'a str,
+        /// `dmarc`, `tls`, or what it says of one message.
+        kind: Cow<'a, str>,
+        /// The domain that it is about.
+        domain: Cow<'a, str>,
+        /// Who reports.
+        by: Cow<'a, str>,
+        /// Messages that it tells of.
+        messages: u64,
+        /// Those of them that did not pass.
+        failed: u64,
+    },
+    /// A message that should bring a report has none that can be read. It was delivered as it is.
+    ReportUnread {
+        /// The message.
+        id: &'a str,
+        /// Why.
+        cause: Cow<'a, str>,
+    },
     /// A key of DKIM has come to another stage.
     DkimKey {
         /// Its domain.

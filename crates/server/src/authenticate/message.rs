@@ -339,6 +339,12 @@ impl Judgement {
         &self.settings.rules
     }
 
+    /// Where it came from, when that is known.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        self.sender.ip
+    }
+
     /// The verdict of SPF on MAIL FROM.
     #[must_use]
     pub fn mail_from(&self) -> Option<&spf::Checked> {

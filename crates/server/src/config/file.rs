@@ -313,6 +313,18 @@ section! {
         exempt_domains: Many<String> = Is("[]");
         /// Whether a Received-SPF field is written, too, for filters that read nothing else.
         received_spf: bool = Is("false");
+        /// Whether domains whose DMARC record asks for it (`rua`) are told once a day what was
+        /// seen of mail in their name (RFC 9990): counts by source and result, nothing of the
+        /// messages. Only what is judged is counted.
+        send_reports: bool = Is("true");
+        /// Who reports, in words.
+        organization: String = Absent("`hostname`");
+        /// The author of our reports. Its domain should have DKIM keys, or be that of `hostname`.
+        report_from: String = Absent("`postmaster`, or `postmaster` at `hostname`");
+        /// Mailboxes of ours whose mail is read for reports that others send us, besides being
+        /// delivered. `posthaste reports` shows them. Name them in the `rua` of DMARC and TLS-RPT
+        /// records.
+        reports_to: Many<String> = Absent("`postmaster`");
     }
 }
 

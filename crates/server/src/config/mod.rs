@@ -76,6 +76,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is found out about the senders of mail, and what follows.
     pub dmarc: Dmarc,
+    /// Reports about mail in the name of domains, both ways.
+    pub feedback: Feedback,
     /// Age at which DKIM keys get successors by themselves, if they do.
     pub rotate_dkim_every: Option<Duration>,
     /// Domains we are responsible for.
@@ -103,6 +105,19 @@ pub struct Listener {
     pub proxies: Networks,
     /// Who may say for whom it speaks, with XCLIENT.
     pub relays: Networks,
+}
+
+/// Reports about mail in the name of domains.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Feedback {
+    /// Whether they are sent.
+    pub send: bool,
+    /// Who reports, when that is not our name.
+    pub organization: Option<String>,
+    /// The author of reports.
+    pub from: Mailbox,
+    /// The mailboxes whose mail is read for reports.
+    pub read_for: Vec<Mailbox>,
 }
 
 /// How a listener comes to TLS.

@@ -10,6 +10,7 @@ use posthaste_world::{BoxStream, World};
 use super::wire::{self, Answer, Item, Request, Verb};
 use crate::cli;
 use crate::fault::Fault;
+use crate::feedback::received::{Kept, Line};
 
 /// Octets of a message sent in one frame.
 const PIECE: usize = 64 * 1024;
@@ -58,7 +59,7 @@ pub async fn queue(
                 return out.write_all(text.as_bytes()).map_err(asked);
             }
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
-            Answer::Queued(_) | Answer::Failure(_) => {
+            Answer::Queued(_) | Answer::Failure(_) | Answer::Report(_) => {
                 return Err(Fault::new(doing, "an answer to another question"));
             }
         }
@@ -98,12 +99,73 @@ pub async fn failures(
                 return out.write_all(text.as_bytes()).map_err(asked);
             }
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
-            Answer::Item(_) | Answer::Queued(_) => {
+            Answer::Item(_) | Answer::Queued(_) | Answer::Report(_) => {
                 return Err(Fault::new(doing, "an answer to another question"));
             }
         };
         out.write_all(text.as_bytes()).map_err(asked)?;
     }
+}
+
+/// Shows the reports that came to the server whose data is in `data_dir`.
+///
+/// # Errors
+/// The server does not run, or cannot read them.
+pub async fn reports(
+    world: &World,
+    data_dir: &Path,
+    options: &cli::Reports,
+    out: &mut dyn Write,
+) -> Result<(), Fault> {
+    let doing = "posthaste reports";
+    let asked = |e: io::Error| Fault::new(doing, e);
+    let domain = options.domain.as_ref().map(|d| d.to_ascii_lowercase());
+    let mut stream = connect(world, data_dir).await?;
+    let request = Request::Reports { domain };
+    wire::write(&mut stream, &request).await.map_err(asked)?;
+    loop {
+        let text = match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
+            Answer::Report(kept) if options.json => {
+                serde_json::to_string(&kept).unwrap_or_default() + "\n"
+            }
+            Answer::Report(kept) => report(&kept),
+            Answer::Done(0) if !options.json => "no report\n".to_string(),
+            Answer::Done(_) => return Ok(()),
+            Answer::Failed(why) => return Err(Fault::new(doing, why)),
+            Answer::Item(_) | Answer::Failure(_) | Answer::Queued(_) => {
+                return Err(Fault::new(doing, "an answer to another question"));
+            }
+        };
+        out.write_all(text.as_bytes()).map_err(asked)?;
+        if text == "no report\n" {
+            return Ok(());
+        }
+    }
+}
+
+/// A report for people: what it says in all, and the sources of what did not pass.
+fn report(kept: &Kept) -> String {
+    let day = i64::try_from(kept.begin_s).unwrap_or(i64::MAX);
+    let day = jiff::Timestamp::from_second(day).unwrap_or(jiff::Timestamp::MAX);
+    let mut text = format!(
+        "{}  {}  {}  by {}: {} in all, {} failed\n",
+        day.strftime("%Y-%m-%d"),
+        printable(&kept.kind),
+        printable(&kept.domain),
+        printable(&kept.organization),
+        kept.messages,
+        kept.failed
+    );
+    let failed = |line: &&Line| !line.dkim && !line.spf;
+    for line in kept.rows.iter().filter(failed) {
+        text += &format!(
+            "    {} from {}: {}\n",
+            line.messages,
+            printable(&line.source),
+            printable(&line.result)
+        );
+    }
+    text
 }
 
 /// A line for people.
@@ -155,7 +217,7 @@ pub async fn send(
     match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
         Answer::Queued(id) => Ok(id),
         Answer::Failed(why) => Err(Fault::new(doing, why)),
-        Answer::Item(_) | Answer::Failure(_) | Answer::Done(_) => {
+        Answer::Item(_) | Answer::Failure(_) | Answer::Report(_) | Answer::Done(_) => {
             Err(Fault::new(doing, "an answer to another question"))
         }
     }

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::authenticate::failures::Failures;
 use crate::dispatch::Dispatch;
+use crate::feedback::Feedback;
 use crate::listen::Gate;
 use crate::shutdown::Shutdown;
 use crate::sign::Signatures;
@@ -63,6 +64,8 @@ pub struct Control {
     pub shutdown: Shutdown,
     /// Failed logins.
     pub failures: Arc<Failures>,
+    /// Reports that came.
+    pub feedback: Arc<Feedback>,
     /// What signs mail that is handed in.
     pub signatures: Arc<Signatures>,
     /// Our own name.
@@ -124,6 +127,7 @@ impl Control {
                 Request::Failures { clear } => {
                     failures::run(self, &mut stream, clear.as_deref()).await?
                 }
+                Request::Reports { domain } => reports(self, &mut stream, domain).await?,
                 Request::Send { from, recipients } => {
                     send::run(self, &mut stream, from, recipients).await?
                 }
@@ -136,6 +140,22 @@ impl Control {
             () = self.world.clock.sleep(REQUEST_TIME) => {}
         }
     }
+}
+
+/// `posthaste reports`: what others have reported.
+async fn reports(
+    control: &Control,
+    stream: &mut BoxStream,
+    domain: Option<String>,
+) -> io::Result<Answer> {
+    let kept = match control.feedback.received(domain).await {
+        Ok(kept) => kept,
+        Err(why) => return Ok(failed(why)),
+    };
+    for report in &kept {
+        wire::write(stream, &Answer::Report(report.clone())).await?;
+    }
+    Ok(Answer::Done(u64::try_from(kept.len()).unwrap_or(u64::MAX)))
 }
 
 fn failed(why: impl std::fmt::Display) -> Answer {

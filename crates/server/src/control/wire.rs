@@ -10,6 +10,8 @@ use std::io;
 use posthaste_world::BoxStream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::feedback::received::Kept;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Most octets of one frame.
@@ -32,6 +34,11 @@ pub enum Request {
     Failures {
         /// An account, an address or `all`; nothing to look only.
         clear: Option<String>,
+    },
+    /// Look at the reports that came.
+    Reports {
+        /// About this domain only.
+        domain: Option<String>,
     },
     /// Queue the message that follows in octet frames.
     Send {
@@ -82,6 +89,8 @@ pub enum Answer {
     Item(Item),
     /// Failed logins of one address, one account, or one at the other.
     Failure(Failure),
+    /// A report that came.
+    Report(Kept),
     /// The end; how many messages, or failures, it concerned.
     Done(u64),
     /// The message was queued under this id.

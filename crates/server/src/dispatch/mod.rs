@@ -23,6 +23,7 @@ use posthaste_queue::{self as queue, OperatorError, Queue, QueueId};
 use posthaste_world::{Timestamp, World};
 
 use crate::deliver::{self, Attempted, Connection, Delivery, Fate, Outcome};
+use crate::feedback::Feedback;
 use crate::report::Reports;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Log;
@@ -46,6 +47,8 @@ pub struct Stages {
     pub delivery: Delivery,
     /// Who is told of what.
     pub reports: Reports,
+    /// What others report to us.
+    pub feedback: Arc<Feedback>,
     /// When to try again.
     pub intervals: Intervals,
 }
@@ -94,6 +97,12 @@ impl Dispatch {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The queue that it works for.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Starts workers for what is due, until the server stops.
@@ -180,6 +189,7 @@ impl Dispatch {
         self.record_attempt(work, &attempted, begun);
         self.record_outcomes(work, &stored, &attempted.outcomes, &outcomes);
         self.settle(hands, outcomes, reports).await;
+        stages.feedback.read(&stored, &attempted.outcomes).await;
     }
 
     /// Makes the outcomes and the reports they owe durable, together.

@@ -34,6 +34,7 @@ use posthaste_world::{BoxStream, World};
 
 use crate::authenticate::{Authenticator, message};
 use crate::config::{Listener, ListenerTls, Service};
+use crate::feedback::Feedback;
 use crate::policy::Policy;
 use crate::policy::rates::Seat;
 use crate::policy::senders::Senders;
@@ -79,6 +80,8 @@ pub struct Reception {
     pub judging: Arc<message::Settings>,
     /// Who may do what.
     pub policy: Policy,
+    /// What other domains want to know of mail in their name.
+    pub feedback: Arc<Feedback>,
     /// What signs the mail of users and relay networks.
     pub signatures: Arc<Signatures>,
     /// What accounts have sent lately.
@@ -259,5 +262,6 @@ async fn accept(
         },
     };
     visit.answered(&received, &answer, stages);
+    received.count_for_report(stages);
     Some(answer)
 }

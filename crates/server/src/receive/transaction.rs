@@ -223,6 +223,18 @@ impl Received {
         self.judgement.as_deref()
     }
 
+    /// Counts it for the report that its author's domain may want, if it was judged.
+    pub fn count_for_report(&self, stages: &Reception) {
+        let header = self
+            .head
+            .as_ref()
+            .and_then(|head| head.fields(self.facts()));
+        if let (Some(judgement), Some(header)) = (self.judgement(), header) {
+            let now = stages.world.clock.now();
+            stages.feedback.note(judgement, header, now);
+        }
+    }
+
     /// Whether it is no text, so that it is taken, handed on and delivered octet for octet.
     fn is_binary(&self) -> bool {
         self.line_ends.is_some_and(|ends| !ends.is_text())

@@ -26,7 +26,7 @@ use posthaste_message::dsn::Kind;
 use posthaste_queue::envelope::{Envelope, Message, Notify, Recipient};
 use posthaste_queue::id::ReportKind;
 use posthaste_queue::spool::{NewMessage, Stored};
-use posthaste_smtp::address::{ForwardPath, ReversePath};
+use posthaste_smtp::address::{ForwardPath, Mailbox, ReversePath};
 use posthaste_smtp::reply::Reply;
 use posthaste_world::World;
 
@@ -40,6 +40,10 @@ pub const RECIPIENTS_PER_REPORT: usize = 50;
 /// Marks a report to the postmaster about a message that had the null reverse-path: the last of its
 /// line.
 const DOUBLE_BOUNCE: &str = "double-bounce";
+
+/// Marks a message of ours about which nobody is told anything, not even the postmaster: it has the
+/// null reverse-path, and is worth no other message.
+pub const LAST_OF_ITS_LINE: &str = DOUBLE_BOUNCE;
 
 /// Marks a message whose reverse-path is most likely forged: nothing is reported to it, since that
 /// would reach somebody who did not send it (RFC 3834 §4, backscatter).
@@ -95,6 +99,18 @@ impl Reports {
             messages.push(self.write(stored, &report, self.resolve(&to)).await);
         }
         messages
+    }
+
+    /// What signs reports.
+    #[must_use]
+    pub fn signatures(&self) -> &Signatures {
+        &self.signatures
+    }
+
+    /// The recipients of a message of ours to `mailbox`.
+    #[must_use]
+    pub fn recipients_for(&self, mailbox: &Mailbox) -> Vec<Recipient> {
+        self.resolve(&ForwardPath::Mailbox(mailbox.clone()))
     }
 
     /// What a recipient's age makes of it: its sender is told of the delay, or it has expired (RFC

@@ -20,6 +20,7 @@ use crate::deliver::outbound::Outbound;
 use crate::deliver::smtp::Smtp;
 use crate::dispatch::Stages;
 use crate::fault::Fault;
+use crate::feedback;
 use crate::lookup::Directory;
 use crate::policy::Policy;
 use crate::receive::Reception;
@@ -143,6 +144,7 @@ impl<'a> Wiring<'a> {
                 expire_after,
                 self.parts.signatures.clone(),
             ),
+            feedback: self.parts.feedback.clone(),
             intervals: Intervals::new(&config.retry.intervals),
         })
     }
@@ -191,6 +193,7 @@ impl<'a> Wiring<'a> {
                 (config.hostname.as_str(), self.parts.forwarding.clone()),
             ),
             signatures: self.parts.signatures.clone(),
+            feedback: self.parts.feedback.clone(),
             senders: self.parts.senders.clone(),
             queue: queue.clone(),
             shutdown: shutdown.clone(),
@@ -228,5 +231,17 @@ pub(super) fn rotation_schedule(config: &Config) -> rotation::Schedule {
     rotation::Schedule {
         rotate_every: config.rotate_dkim_every,
         longest_wait: config.retry.expire_after,
+    }
+}
+
+pub(super) fn feedback_settings(config: &Config) -> feedback::Settings {
+    let hostname = config.hostname.to_string();
+    let reports = &config.feedback;
+    feedback::Settings {
+        send: config.dmarc.check && reports.send,
+        organization: reports.organization.clone().unwrap_or(hostname.clone()),
+        from: reports.from.clone(),
+        read_for: reports.read_for.clone(),
+        hostname,
     }
 }

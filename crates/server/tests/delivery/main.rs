@@ -10,6 +10,7 @@
 mod dialogues;
 mod dns;
 mod doors;
+mod feedback;
 mod helper;
 mod mailboxes;
 mod maildir;

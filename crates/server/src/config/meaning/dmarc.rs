@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use posthaste_mailauth::dmarc::Policy;
-use posthaste_smtp::address::DomainName;
+use posthaste_smtp::address::{DomainName, Mailbox};
 
 use super::{Meaning, text};
 use crate::config::file::{self, File};
 use crate::config::value::{Many, Setting};
-use crate::config::{Dmarc, Networks, Quarantine};
+use crate::config::{Dmarc, Feedback, Networks, Quarantine};
 
 /// Below this a domain would collect old keys faster than they retire.
 const ROTATE_EVERY_MIN: Duration = Duration::from_secs(30 * 86_400);
@@ -42,6 +42,34 @@ impl Meaning<'_> {
             );
         }
         Some(*value)
+    }
+
+    /// Reports about mail in the name of domains, both ways.
+    pub(super) fn feedback(
+        &mut self,
+        file: &File,
+        hostname: Option<&DomainName>,
+        postmaster: Option<&Mailbox>,
+    ) -> Option<Feedback> {
+        let written = &file.dmarc.as_ref()?.value;
+        let from = match (&written.report_from, postmaster) {
+            (Some(written), _) => self.mailbox(written),
+            (None, Some(postmaster)) => Some(postmaster.clone()),
+            (None, None) => text::mailbox(&format!("postmaster@{}", hostname?)).ok(),
+        };
+        let read_for = match &written.reports_to {
+            Some(named) => {
+                let named = named.value.list.iter();
+                named.filter_map(|address| self.mailbox(address)).collect()
+            }
+            None => postmaster.cloned().into_iter().collect(),
+        };
+        Some(Feedback {
+            send: written.send_reports.as_ref()?.value,
+            organization: written.organization.as_ref().map(|o| o.value.clone()),
+            from: from?,
+            read_for,
+        })
     }
 
     fn policy(&mut self, written: &file::Dmarc) -> Option<Policy> {

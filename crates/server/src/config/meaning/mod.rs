@@ -95,6 +95,7 @@ impl Meaning<'_> {
         let dns_servers = self.dns_servers(file);
         let limits = self.limits(file);
         let dmarc = self.dmarc(file);
+        let feedback = self.feedback(file, hostname.as_ref(), postmaster.as_ref());
         let rotate_dkim_every = self.rotate_dkim_every(file);
         let domains = data_dir.as_ref().map(|dir| self.domains(file, dir));
         let relay_networks = self.relay_networks(file);
@@ -114,6 +115,7 @@ impl Meaning<'_> {
             dns_servers,
             limits: limits?,
             dmarc: dmarc?,
+            feedback: feedback?,
             rotate_dkim_every,
             domains: domains?,
             relay_networks,
