@@ -110,10 +110,6 @@ fn a_tag_against_false_bounces_is_not_part_of_the_name() {
     ] {
         assert_eq!(leads(&d, tagged), expected, "{tagged}");
     }
-    let named = ONE.replace("\"alice\"", "\"prvs=43932d3a3f=alice\"");
-    let d = directory(&named, "");
-    let whole = "prvs=43932d3a3f=alice@example.org";
-    assert_eq!(leads(&d, whole), whole, "a mailbox of that very name");
 }
 
 #[test]
