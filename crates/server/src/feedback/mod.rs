@@ -34,7 +34,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::{Event, Log, clean};
 use received::Kept;
 use state::State;
-use tally::Tally;
+use tally::{Key, Tally};
 
 /// How long counts may be in memory only.
 pub const FLUSH: Duration = Duration::from_secs(60);
@@ -159,6 +159,9 @@ impl Feedback {
     /// Writes what has changed since the last time.
     async fn flush(&self) {
         let changed = self.tally().changed();
+        // One after the other, so that nobody who counts waits for the copy of all.
+        let copy = |key: Key| Some((key.clone(), self.tally().get(&key)?));
+        let changed: Vec<_> = changed.into_iter().filter_map(copy).collect();
         if changed.is_empty() {
             return;
         }

@@ -73,14 +73,14 @@ impl Feedback {
     pub async fn send_due(&self, dispatch: &Dispatch) {
         let now_s = self.world.clock.now().as_secs();
         let due = self.tally().due(now_s, offset_s);
-        for (key, report) in due {
-            match self.destinations(&key, now_s).await {
-                Ready::Later => {}
-                Ready::To(mailboxes) => {
-                    if self.send(&key, &report, &mailboxes, dispatch).await {
-                        self.settle(&key).await;
-                    }
-                }
+        for key in due {
+            let Ready::To(mailboxes) = self.destinations(&key, now_s).await else {
+                continue;
+            };
+            let report = self.tally().get(&key);
+            let Some(report) = report else { continue };
+            if self.send(&key, &report, &mailboxes, dispatch).await {
+                self.settle(&key).await;
             }
         }
     }
