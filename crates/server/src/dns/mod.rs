@@ -50,9 +50,10 @@ pub fn run(file: &Path, options: &cli::Dns) -> Result<ExitCode, Fault> {
         let ring = keys::read(&*world.disk, &config.data_dir)?;
         let mut retired = keys::entries(&*world.disk, &config.data_dir)?;
         retired.retain(|e| e.domain == domain && e.standing.stage == Stage::Retired);
+        let hostname = text::canonical(&config.hostname);
         let plan = Plan {
             domain: &domain,
-            hostname: config.hostname.as_str(),
+            hostname: &hostname,
             reports_to: reports_to(&config, &domain)?,
             keys: &ring,
             retired,

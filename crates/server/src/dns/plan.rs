@@ -15,7 +15,7 @@ const STRING_MAX: usize = 255;
 pub struct Plan<'a> {
     /// The domain, in A-labels and lower case.
     pub domain: &'a str,
-    /// Our name, which MX leads to.
+    /// Our name, which MX leads to, likewise.
     pub hostname: &'a str,
     /// Where its reports are to go.
     pub reports_to: Mailbox,

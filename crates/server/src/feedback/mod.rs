@@ -165,10 +165,16 @@ impl Feedback {
         if changed.is_empty() {
             return;
         }
+        let keys: Vec<Key> = changed.iter().map(|(key, _)| key.clone()).collect();
         let state = self.state.clone();
         let write = move || state.keep_counted(&changed);
-        if let Ok(Err(fault)) = self.world.work.on(Pool::Disk, write).await {
-            self.log.fault_of(&fault);
+        let written = self.world.work.on(Pool::Disk, write).await;
+        if let Ok(Err(fault)) = &written {
+            self.log.fault_of(fault);
+        }
+        if !matches!(written, Ok(Ok(()))) {
+            // With the next count, or at the end.
+            self.tally().mark(keys);
         }
     }
 
@@ -210,7 +216,7 @@ impl Feedback {
         match self.world.work.on(Pool::Disk, write).await {
             Ok(Ok(())) => self.log.emit(&Event::ReportReceived {
                 id,
-                kind: told.kind.clone().into(),
+                kind: clean(&told.kind),
                 domain: clean(&told.domain),
                 by: clean(&told.organization),
                 messages: told.messages,

@@ -10,8 +10,10 @@ use posthaste_mailauth::report::tls::TlsReport;
 use posthaste_world::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Rows of one report that are kept.
-const ROWS_MAX: usize = 1_000;
+/// Rows of one report that are kept, and octets of a text in them: all of it fits into a frame of the
+/// control socket, whatever its author wrote.
+const ROWS_MAX: usize = 500;
+const TEXT_MAX: usize = 253;
 
 /// A report; one documented object a line with `--json`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,7 +36,7 @@ pub struct Kept {
     pub messages: u64,
     /// Those of them that did not pass.
     pub failed: u64,
-    /// What it tells in detail; the first thousand rows.
+    /// What it tells in detail; the first five hundred rows.
     pub rows: Vec<Line>,
 }
 
@@ -76,6 +78,11 @@ impl Kept {
     }
 }
 
+fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(TEXT_MAX);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
 fn of_aggregate(report: &Aggregate, now: Timestamp) -> Kept {
     let passed =
         |row: &posthaste_mailauth::report::aggregate::Row| row.dkim_aligned || row.spf_aligned;
@@ -90,7 +97,7 @@ fn of_aggregate(report: &Aggregate, now: Timestamp) -> Kept {
         .to_owned(),
         dkim: row.dkim_aligned,
         spf: row.spf_aligned,
-        from: row.header_from.clone(),
+        from: cut(&row.header_from),
     };
     Kept {
         kind: "dmarc".to_owned(),
@@ -118,9 +125,9 @@ fn of_tls(report: &TlsReport, now: Timestamp) -> Kept {
     let failed = sum(|policy| policy.failures);
     let details = report.policies.iter().flat_map(|p| &p.details);
     let line = |failure: &posthaste_mailauth::report::tls::TlsFailure| Line {
-        source: failure.host.clone(),
+        source: cut(&failure.host),
         messages: failure.sessions,
-        result: failure.kind.clone(),
+        result: cut(&failure.kind),
         dkim: false,
         spf: false,
         from: String::new(),
@@ -164,5 +171,51 @@ fn of_feedback(report: &arf::Feedback, now: Timestamp) -> Kept {
             spf: false,
             from: domain,
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_mailauth::report::tls::{TlsFailure, TlsPolicy};
+
+    use super::*;
+    use crate::control::wire::FRAME_MAX;
+
+    #[test]
+    fn the_worst_report_fits_into_a_frame() {
+        // What JSON makes longest, in texts as long as a reader of reports leaves them.
+        let text = "\"".repeat(posthaste_mailauth::report::TEXT_MAX);
+        let failure = TlsFailure {
+            kind: text.clone(),
+            sender: text.clone(),
+            host: text.clone(),
+            address: text.clone(),
+            sessions: u64::MAX,
+            reason: text.clone(),
+        };
+        let policy = TlsPolicy {
+            kind: text.clone(),
+            domain: text.clone(),
+            lines: Vec::new(),
+            hosts: Vec::new(),
+            successes: u64::MAX,
+            failures: u64::MAX,
+            details: vec![failure; 10 * ROWS_MAX],
+        };
+        let report = TlsReport {
+            organization: text.clone(),
+            contact: text.clone(),
+            id: text,
+            begin: "x".into(),
+            end: "y".into(),
+            policies: vec![policy; 3],
+        };
+        let kept = Kept::new(&Received::Tls(Box::new(report)), Timestamp::from_secs(1));
+        assert_eq!(kept.rows.len(), ROWS_MAX);
+        let octets = serde_json::to_vec(&kept).unwrap().len();
+        assert!(
+            octets < usize::try_from(FRAME_MAX).unwrap() - 1000,
+            "{octets}"
+        );
     }
 }

@@ -14,7 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use posthaste_mailauth::report::aggregate::{self, Aggregate};
 use posthaste_world::Disk;
 use posthaste_world::disk::{File, Open};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    StorageBackend, TableDefinition,
+};
 
 use super::received::Kept;
 use super::tally::Key;
@@ -25,8 +28,12 @@ use crate::telemetry::Log;
 const COUNTED: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("counted");
 /// Reports that came: when their period began, and by whom and which; JSON.
 const RECEIVED: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("received");
-/// Reports that are kept; the oldest go first.
+/// Octets of what is in a table, by its name.
+const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
+/// Reports that are kept, and their octets: others decide how many come, and how long. The oldest go
+/// first.
 const RECEIVED_MAX: u64 = 10_000;
+const RECEIVED_OCTETS_MAX: u64 = 4 * 1024 * 1024;
 /// Octets that the library keeps in memory.
 const CACHE: usize = 1024 * 1024;
 
@@ -115,10 +122,18 @@ impl State {
             let change = database.begin_write()?;
             {
                 let mut table = change.open_table(RECEIVED)?;
-                table.insert((kept.begin_s, &*kept.key()), &*json)?;
-                while redb::ReadableTableMetadata::len(&table)? > RECEIVED_MAX {
-                    table.pop_first()?;
+                let mut sizes = change.open_table(SIZES)?;
+                let mut octets = sizes.get("received")?.map_or(0, |size| size.value());
+                let old = table.insert((kept.begin_s, &*kept.key()), &*json)?;
+                octets = octets.saturating_sub(old.map_or(0, |old| size(old.value())));
+                octets = octets.saturating_add(size(&json));
+                while octets > RECEIVED_OCTETS_MAX || table.len()? > RECEIVED_MAX {
+                    let Some((_, oldest)) = table.pop_first()? else {
+                        break;
+                    };
+                    octets = octets.saturating_sub(size(oldest.value()));
                 }
+                sizes.insert("received", octets)?;
             }
             Ok(change.commit()?)
         })
@@ -208,6 +223,10 @@ fn is_damage(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::InvalidData | ErrorKind::UnexpectedEof
     )
+}
+
+fn size(octets: &[u8]) -> u64 {
+    u64::try_from(octets.len()).unwrap_or(u64::MAX)
 }
 
 /// A table that nothing was put into yet is not there.

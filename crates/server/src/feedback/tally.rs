@@ -38,7 +38,7 @@ pub(super) fn is_wanted(judgement: &Judgement) -> bool {
 }
 
 impl Tally {
-    /// Counts a message; whether nothing had changed before.
+    /// Counts a message; whether there was room for its domain.
     pub(super) fn count(
         &mut self,
         judgement: &Judgement,
@@ -81,9 +81,8 @@ impl Tally {
         if let Some(fault) = record.faults.first() {
             report.add_error(fault);
         }
-        let first = self.changed.is_empty();
         self.changed.insert(key);
-        first
+        true
     }
 
     /// Takes over what an earlier process counted; what was counted since then is added to it.
@@ -102,6 +101,14 @@ impl Tally {
     /// What has changed since this was asked last.
     pub(super) fn changed(&mut self) -> BTreeSet<Key> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Lets reports be written again.
+    pub(super) fn mark(&mut self, keys: Vec<Key>) {
+        let there = keys
+            .into_iter()
+            .filter(|key| self.reports.contains_key(key));
+        self.changed.extend(there);
     }
 
     /// A copy of a report.

@@ -348,6 +348,11 @@ async fn while_the_dns_fails_a_report_waits_two_days_and_no_longer() {
 
 /// A mail that brings a report about ours.test.
 fn brought(id: &str) -> Vec<u8> {
+    report_of(id, 1, "ours.test")
+}
+
+/// The same with so many rows, all in the name of `from`.
+fn report_of(id: &str, rows: u32, from: &str) -> Vec<u8> {
     let published = Published {
         domain: "ours.test".into(),
         ..Published::default()
@@ -358,19 +363,19 @@ fn brought(id: &str) -> Vec<u8> {
         ..Reporter::default()
     };
     let mut report = Aggregate::new(reporter, id.into(), (86_400, 172_800), published);
-    let row = Row {
-        source: "192.0.2.7".parse().unwrap(),
+    let row = |number: u32| Row {
+        source: std::net::IpAddr::V4(number.into()),
         disposition: Disposition::None,
         dkim_aligned: true,
         spf_aligned: false,
         overrides: Vec::new(),
-        header_from: "ours.test".into(),
+        header_from: from.into(),
         envelope_from: None,
         envelope_to: None,
         dkim: Vec::new(),
         spf: Vec::new(),
     };
-    report.add(row, 3);
+    (0..rows).for_each(|number| report.add(row(number), 3));
     let mail = Mail {
         submitter: "mx.far.test",
         from: "dmarc@far.test",
@@ -378,7 +383,7 @@ fn brought(id: &str) -> Vec<u8> {
         message_id: "1@far.test",
         now_s: 172_900,
     };
-    report.to_mail(&mail, 100_000).unwrap()
+    report.to_mail(&mail, 1_000_000).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -418,6 +423,43 @@ async fn a_report_that_comes_is_kept_once_and_only_for_the_mailbox_that_gets_the
     assert_eq!(ids(ours.unwrap()), ["1", "2"]);
     let none = scene.feedback.received(Some("b.test".into())).await;
     assert_eq!(ids(none.unwrap()), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_reports_go_when_all_are_too_many_octets() {
+    let mut node = Node::start("", WANTED, Hosts::none());
+    let name = format!("{}.test", ["x".repeat(60).as_str(); 4].join("."));
+    let each = 500 * (name.len() + 60);
+    let many = 4 * 1024 * 1024 / each + 20;
+    let mails: Vec<_> = (0..many)
+        .map(|n| {
+            let mail = report_of(&format!("{n:04}"), 500, &name);
+            node.keep("d@far.test", &["alice@ours.test"], &mail)
+        })
+        .collect();
+    let scene = Scene::over(node);
+    let delivered = vec![(
+        0,
+        Outcome {
+            fate: Fate::Delivered,
+            ..Outcome::local(Reply::new(250, (2, 0, 0), "kept"))
+        },
+    )];
+    for stored in &mails {
+        scene.feedback.read(stored, &delivered).await;
+    }
+    let kept = scene.feedback.received(None).await.unwrap();
+    assert!(kept.len() < many, "{} of {many}", kept.len());
+    let octets: usize = kept
+        .iter()
+        .map(|k| serde_json::to_vec(k).unwrap().len())
+        .sum();
+    assert!(
+        octets <= 4 * 1024 * 1024 && octets > 3 * 1024 * 1024,
+        "{octets}"
+    );
+    assert_eq!(kept.last().unwrap().id, format!("{:04}", many - 1));
+    assert_ne!(kept[0].id, "0000");
 }
 
 #[tokio::test(start_paused = true)]
