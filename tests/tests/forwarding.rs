@@ -68,7 +68,12 @@ via = "smtp://NEXT"
 const MESSAGE: &[u8] = b"From: sender@origin.example\r\nSubject: hi\r\n\r\nhello\r\n";
 
 fn servers() -> (Server, Server) {
-    let next = Server::start(NEXT);
+    servers_where("")
+}
+
+/// The same, with more in the configuration of the next.
+fn servers_where(more: &str) -> (Server, Server) {
+    let next = Server::start(&format!("{NEXT}\n{more}"));
     let mut ours = Server::with(&OURS.replace("NEXT", &next.address().to_string()));
     let aliases = "carol: carol@far.example\nboth: alice, carol@far.example\n";
     std::fs::write(ours.dir().join("aliases"), aliases).unwrap();
@@ -151,6 +156,35 @@ fn spf_passes_for_the_new_reverse_path_and_not_for_the_old() {
     };
     assert_eq!(judge(&path), "pass");
     assert_eq!(judge("sender@origin.example"), "fail");
+}
+
+/// What the only message in the mailbox `name` says of SPF for its reverse-path.
+fn spf(server: &Server, name: &str) -> String {
+    let found = mailbox::wait(&server.dir().join("mail").join(name), 1, SOON);
+    let text = String::from_utf8_lossy(&found[0]).into_owned();
+    let result = text
+        .split_whitespace()
+        .find(|word| word.starts_with("spf="));
+    result.expect("Authentication-Results").to_owned()
+}
+
+#[test]
+fn the_next_server_finds_that_we_may_send_what_we_forward() {
+    let zone = "ours.example. TXT \"v=spf1 ip4:127.0.0.1 -all\"\n\
+                origin.example. TXT \"v=spf1 ip4:198.51.100.1 -all\"\n";
+    let Some(dns) = Nsd::start(zone) else {
+        return;
+    };
+    let judging = format!("[dns]\nservers = [\"{}\"]\n", dns.address);
+    let (ours, next) = servers_where(&judging);
+    deliver(&ours, "sender@origin.example", "carol@ours.example");
+    assert_eq!(spf(&next, "carol"), "spf=pass");
+    let path = return_path(&next, "carol");
+    // The same message from the same address as its first sender would have sent it.
+    deliver(&next, "sender@origin.example", "list@far.example");
+    assert_eq!(spf(&next, "list"), "spf=fail");
+    deliver(&ours, "", &path);
+    assert_eq!(return_path(&next, "sender"), "");
 }
 
 #[test]

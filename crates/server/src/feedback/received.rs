@@ -10,8 +10,8 @@ use posthaste_mailauth::report::tls::TlsReport;
 use posthaste_world::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Rows of one report that are kept, and octets of a text in them: all of it fits into a frame of the
-/// control socket, whatever its author wrote.
+/// Rows of one report that are kept, and octets of a text in them: all of it fits into a frame of
+/// the control socket, whatever its author wrote.
 const ROWS_MAX: usize = 500;
 const TEXT_MAX: usize = 253;
 

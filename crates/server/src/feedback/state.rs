@@ -30,8 +30,8 @@ const COUNTED: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("c
 const RECEIVED: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("received");
 /// Octets of what is in a table, by its name.
 const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
-/// Reports that are kept, and their octets: others decide how many come, and how long. The oldest go
-/// first.
+/// Reports that are kept, and their octets: others decide how many come, and how long. The oldest
+/// go first.
 const RECEIVED_MAX: u64 = 10_000;
 const RECEIVED_OCTETS_MAX: u64 = 4 * 1024 * 1024;
 /// Octets that the library keeps in memory.
