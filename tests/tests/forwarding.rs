@@ -158,7 +158,7 @@ fn spf_passes_for_the_new_reverse_path_and_not_for_the_old() {
     assert_eq!(judge("sender@origin.example"), "fail");
 }
 
-/// What the server found of SPF for the reverse-path of the message to `to`, and wrote on top of it.
+/// What the server found of SPF for the reverse-path of the message to `to`, and wrote on top.
 fn spf(server: &Server, to: &str) -> String {
     let name = to.split('@').next().unwrap();
     let found = mailbox::wait(&server.dir().join("mail").join(name), 1, SOON);
