@@ -34,8 +34,9 @@ pub fn serve(file: &Path) -> Result<(), Fault> {
         let (world, log) = world_of(&loaded.config, Box::new(io::stdout()))?;
         warn(&loaded);
         let rights = Rights::find(&loaded.config)?;
-        let node = start(&world, &log, &loaded.config, &rights)?;
-        until_stopped(node, &world, &log, file).await
+        let started = start(&world, &log, &loaded.config, &rights)?;
+        until_stopped(started, &world, &log, file).await;
+        Ok(())
     })
 }
 
@@ -197,7 +198,8 @@ fn warn(loaded: &Loaded) {
 }
 
 /// Starts a node with all that comes before it: limits, sockets, privileges, and its log. It runs
-/// with `rights` from then on.
+/// with `rights` from then on. Signals are heard before the node says that it is ready: one that
+/// comes at once must not end it.
 ///
 /// # Errors
 /// What the operator must mend before the server can run.
@@ -206,7 +208,7 @@ pub fn start(
     log: &Arc<Log>,
     config: &Config,
     rights: &Rights,
-) -> Result<Node, Fault> {
+) -> Result<(Node, process::Signals), Fault> {
     process::keep_files_private();
     // A lower limit costs connections, not mail; the accept loop says so when it is met.
     let _ = process::allow_many_files();
@@ -214,23 +216,22 @@ pub fn start(
     let sockets = serve::bind(world, config)?;
     let helpers = privileges::start_helpers(config)?;
     rights.take()?;
+    let signals = process::Signals::new().map_err(|e| Fault::new("waiting for signals", e))?;
     world
         .work
         .spawn("log", Box::pin(log.clone().run(world.work.clone())));
-    Node::start(world, log, config, (sockets, helpers))
+    let node = Node::start(world, log, config, (sockets, helpers))?;
+    Ok((node, signals))
 }
 
 /// Lets a node run until SIGTERM or SIGINT; SIGHUP reads the configuration again.
-///
-/// # Errors
-/// Signals cannot be had.
+/// What a reload finds wrong is told, and the node goes on.
 pub async fn until_stopped(
-    mut node: Node,
+    (mut node, mut signals): (Node, process::Signals),
     world: &World,
     log: &Arc<Log>,
     file: &Path,
-) -> Result<(), Fault> {
-    let mut signals = process::Signals::new().map_err(|e| Fault::new("waiting for signals", e))?;
+) {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => Some(signal),
@@ -249,7 +250,6 @@ pub async fn until_stopped(
         }
     }
     node.stop().await;
-    Ok(())
 }
 
 /// A sink for a log: a new file at `path`; what an earlier one holds is replaced.

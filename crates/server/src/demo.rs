@@ -79,12 +79,13 @@ pub fn run(options: &cli::Demo) -> Result<(), Fault> {
         let config = commands::load(&first, &file)?.config;
         let (world, log) =
             commands::world_of(&config, commands::log_file(&first, &dir.join("log"))?)?;
-        let node = commands::start(&world, &log, &config, &Rights::ours())?;
+        let started = commands::start(&world, &log, &config, &Rights::ours())?;
         let id = send(&world, &passwords).await?;
         let letter = arrival(&world, &dir.join("mail/alice/new")).await?;
         let said = say(&dir, &file, (&id, &letter), &passwords);
         said.map_err(|e| Fault::new("writing to standard output", e))?;
-        commands::until_stopped(node, &world, &log, &file).await
+        commands::until_stopped(started, &world, &log, &file).await;
+        Ok(())
     })
 }
 
