@@ -1,6 +1,6 @@
 //! Figures of a benchmark as a drawing: one chart, logarithmic to the right, as SVG.
 //!
-//! Enough for the pages of docs/performance; no other chart is drawn here.
+//! Enough for `scale.rs`, which draws nothing else.
 
 use std::fmt::Write as _;
 

@@ -13,13 +13,11 @@ use posthaste_world::{Timestamp, World, real};
 
 use crate::cli;
 use crate::config::{Config, text};
+use crate::dns::plan::quoted_strings;
 use crate::fault::Fault;
 use crate::privileges::{self, Rights};
 use crate::sign::keys::{self, Editor, Entry, Keyring, SigningKey};
 use crate::sign::stage::{SETTLED, Stage, Standing};
-
-/// Octets of one string of a TXT record (RFC 1035 §3.3.14).
-const STRING_MAX: usize = 255;
 
 /// Runs a verb of `posthaste dkim`.
 ///
@@ -329,17 +327,10 @@ fn checked(domain: &str, key: &SigningKey, found: &Publication) -> serde_json::V
     object
 }
 
-/// The record as a zone file has it. One string of it is at most 255 octets long.
+/// The record as a zone file has it.
 fn record(domain: &str, key: &SigningKey) -> String {
-    let text = key.key.public_record();
-    let mut strings = String::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (piece, tail) = rest.split_at(rest.len().min(STRING_MAX));
-        strings += &format!(" \"{piece}\"");
-        rest = tail;
-    }
-    format!("{}. IN TXT ({strings} )\n\n", key.name(domain))
+    let strings = quoted_strings(&key.key.public_record()).join(" ");
+    format!("{}. IN TXT ( {strings} )\n\n", key.name(domain))
 }
 
 fn say(text: &str) -> Result<(), Fault> {

@@ -129,7 +129,9 @@ pub async fn reports(
                 serde_json::to_string(&kept).unwrap_or_default() + "\n"
             }
             Answer::Report(kept) => report(&kept),
-            Answer::Done(0) if !options.json => "no report\n".to_string(),
+            Answer::Done(0) if !options.json => {
+                return out.write_all(b"no report\n").map_err(asked);
+            }
             Answer::Done(_) => return Ok(()),
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
             Answer::Item(_) | Answer::Failure(_) | Answer::Queued(_) => {
@@ -137,9 +139,6 @@ pub async fn reports(
             }
         };
         out.write_all(text.as_bytes()).map_err(asked)?;
-        if text == "no report\n" {
-            return Ok(());
-        }
     }
 }
 

@@ -10,9 +10,9 @@ use std::io;
 use posthaste_world::BoxStream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::feedback::received::Kept;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Most octets of one frame.
 pub const FRAME_MAX: u32 = 1024 * 1024;

@@ -112,6 +112,13 @@ impl Finding {
             .push(safe.replace("\\'", "'").replace("\\\"", "\""));
     }
 
+    /// Says that its name is an alias, where that is allowed.
+    fn alias(&mut self, canonical: &str) {
+        if canonical != self.record.name {
+            self.remark(format!("an alias (CNAME) leads to {canonical}"));
+        }
+    }
+
     /// Whether it has to be mended: what is missing only where it is needed, what is wrong always.
     #[must_use]
     pub fn is_fault(&self) -> bool {
@@ -126,8 +133,8 @@ impl Finding {
 /// Examines all records of a domain. `resolver` is the ordinary one: it alone can tell whether
 /// answers are validated.
 pub async fn examine(dns: &dyn Dns, resolver: &dyn Dns, plan: &Plan<'_>) -> Vec<Finding> {
-    let mut findings = host::examine(dns, plan).await;
-    findings.extend(sender::examine(dns, plan).await);
+    let (mut findings, addresses) = host::examine(dns, plan).await;
+    findings.extend(sender::examine(dns, plan, &addresses).await);
     findings.extend(transport::examine(dns, resolver, plan).await);
     findings
 }
@@ -149,23 +156,43 @@ async fn look(dns: &dyn Dns, name: &str, kind: Kind) -> Result<There, Failure> {
     })
 }
 
-/// The texts at a name that begin with a version, such as `v=DMARC1`.
-async fn texts(dns: &dyn Dns, name: &str, version: &str) -> Result<(Vec<Vec<u8>>, There), Failure> {
-    let there = look(dns, name, Kind::Txt).await?;
-    let begins = |text: &[u8]| {
-        let head = text.get(..version.len());
-        head.is_some_and(|head| head.eq_ignore_ascii_case(version.as_bytes()))
+/// The one text at the finding's name that `is` of its kind, and the finding to go on with; or the
+/// finding that is complete, when there is none or several, or the DNS does not say.
+async fn only_text(
+    dns: &dyn Dns,
+    mut finding: Finding,
+    is: impl Fn(&[u8]) -> bool,
+) -> Result<(Finding, Vec<u8>), Finding> {
+    let there = match look(dns, &finding.record.name, Kind::Txt).await {
+        Ok(there) => there,
+        Err(failure) => return Err(finding.unknown(&failure)),
     };
-    let found = there.records.iter().filter_map(|data| match data {
-        Data::Txt(text) if begins(text) => Some(text.clone()),
+    finding.alias(&there.canonical);
+    let texts = there.records.into_iter().filter_map(|data| match data {
+        Data::Txt(text) if is(&text) => Some(text),
         _ => None,
     });
-    Ok((found.collect(), there))
+    let mut texts: Vec<_> = texts.collect();
+    match (texts.pop(), texts.len() + 1) {
+        (None, _) => Err(finding.missing()),
+        (Some(text), 1) => Ok((finding, text)),
+        (Some(_), n) => {
+            let why = format!("there are {n} records: none counts");
+            Err(finding.is(State::Wrong, why))
+        }
+    }
 }
 
-/// What to say of an alias that is allowed.
-fn alias_remark(finding: &mut Finding, name: &str, canonical: &str) {
-    if canonical != name {
-        finding.remark(format!("an alias (CNAME) leads to {canonical}"));
+/// Whether a text begins with a version, such as `v=DMARC1`.
+fn begins(version: &str) -> impl Fn(&[u8]) -> bool {
+    move |text| {
+        let head = text.get(..version.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(version.as_bytes()))
     }
+}
+
+/// The value of a tag in a text of `tag=value` parts.
+fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut parts = text.split(';').map(str::trim);
+    parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }

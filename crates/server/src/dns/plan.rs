@@ -84,19 +84,25 @@ impl Record {
 
 /// A text as the strings of a TXT record, quoted.
 fn strings(text: &str) -> String {
+    let quoted = quoted_strings(text);
+    match quoted.as_slice() {
+        [one] => one.clone(),
+        several => format!("( {} )", several.join(" ")),
+    }
+}
+
+/// A text as the strings of a TXT record, each quoted; at least one.
+#[must_use]
+pub fn quoted_strings(text: &str) -> Vec<String> {
     let mut quoted = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() {
+    while quoted.is_empty() || !rest.is_empty() {
         let (piece, tail) = rest.split_at(rest.floor_char_boundary(STRING_MAX));
         let piece = piece.replace('\\', "\\\\").replace('"', "\\\"");
         quoted.push(format!("\"{piece}\""));
         rest = tail;
     }
-    match quoted.len() {
-        0 => "\"\"".to_owned(),
-        1 => quoted.concat(),
-        _ => format!("( {} )", quoted.join(" ")),
-    }
+    quoted
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 //! All of it was written by others, and nobody proves that who signs a report has seen what it
 //! says: it is shown, and nothing is decided by it.
 
-use posthaste_mailauth::report::aggregate::{Aggregate, Disposition};
+use posthaste_mailauth::report::aggregate::{Aggregate, Disposition, Row};
 use posthaste_mailauth::report::arf;
 use posthaste_mailauth::report::open::Received;
-use posthaste_mailauth::report::tls::TlsReport;
+use posthaste_mailauth::report::tls::{TlsFailure, TlsPolicy, TlsReport};
 use posthaste_world::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -84,10 +84,9 @@ fn cut(text: &str) -> String {
 }
 
 fn of_aggregate(report: &Aggregate, now: Timestamp) -> Kept {
-    let passed =
-        |row: &posthaste_mailauth::report::aggregate::Row| row.dkim_aligned || row.spf_aligned;
+    let passed = |row: &Row| row.dkim_aligned || row.spf_aligned;
     let failed = report.rows.iter().filter(|(row, _)| !passed(row));
-    let line = |(row, messages): (&posthaste_mailauth::report::aggregate::Row, &u64)| Line {
+    let line = |(row, messages): (&Row, &u64)| Line {
         source: row.source.to_string(),
         messages: *messages,
         result: match row.disposition {
@@ -118,13 +117,13 @@ fn of_tls(report: &TlsReport, now: Timestamp) -> Kept {
         let at: Option<jiff::Timestamp> = text.parse().ok();
         at.and_then(|at| u64::try_from(at.as_second()).ok())
     };
-    let sum = |counts: fn(&posthaste_mailauth::report::tls::TlsPolicy) -> u64| {
+    let sum = |counts: fn(&TlsPolicy) -> u64| {
         let policies = report.policies.iter();
         policies.fold(0_u64, |sum, policy| sum.saturating_add(counts(policy)))
     };
     let failed = sum(|policy| policy.failures);
     let details = report.policies.iter().flat_map(|p| &p.details);
-    let line = |failure: &posthaste_mailauth::report::tls::TlsFailure| Line {
+    let line = |failure: &TlsFailure| Line {
         source: cut(&failure.host),
         messages: failure.sessions,
         result: cut(&failure.kind),
@@ -176,8 +175,6 @@ fn of_feedback(report: &arf::Feedback, now: Timestamp) -> Kept {
 
 #[cfg(test)]
 mod tests {
-    use posthaste_mailauth::report::tls::{TlsFailure, TlsPolicy};
-
     use super::*;
     use crate::control::wire::FRAME_MAX;
 

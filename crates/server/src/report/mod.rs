@@ -37,13 +37,9 @@ use crate::sign::Signatures;
 /// Recipients in one report; more get further reports, so that a report stays a small message.
 pub const RECIPIENTS_PER_REPORT: usize = 50;
 
-/// Marks a report to the postmaster about a message that had the null reverse-path: the last of its
-/// line.
-const DOUBLE_BOUNCE: &str = "double-bounce";
-
-/// Marks a message of ours about which nobody is told anything, not even the postmaster: it has the
-/// null reverse-path, and is worth no other message.
-pub const LAST_OF_ITS_LINE: &str = DOUBLE_BOUNCE;
+/// Marks a message of ours about which nobody is told anything, not even the postmaster: a report to
+/// the postmaster about a message that had the null reverse-path, or one that is worth no other.
+pub const LAST_OF_ITS_LINE: &str = "double-bounce";
 
 /// Marks a message whose reverse-path is most likely forged: nothing is reported to it, since that
 /// would reach somebody who did not send it (RFC 3834 §4, backscatter).
@@ -229,7 +225,7 @@ fn tells_of_expansion(outcome: &Outcome, recipient: &Recipient) -> bool {
 
 /// The reports that outcomes owe: one for each kind and each reverse-path.
 fn owed<'a>(envelope: &'a Envelope, outcomes: &'a [(u32, Outcome)]) -> Vec<Owed<'a>> {
-    let is_last = envelope.message.is_tagged(DOUBLE_BOUNCE);
+    let is_last = envelope.message.is_tagged(LAST_OF_ITS_LINE);
     let mut groups: BTreeMap<(u8, &ReversePath), Owed<'a>> = BTreeMap::new();
     for (index, outcome) in outcomes {
         let at = usize::try_from(*index).unwrap_or(usize::MAX);

@@ -14,7 +14,7 @@ use posthaste_smtp::extension::BodyType;
 use posthaste_smtp::reply::{EnhancedCode, Reply};
 use posthaste_world::Timestamp;
 
-use super::{DOUBLE_BOUNCE, Owed, Reports};
+use super::{LAST_OF_ITS_LINE, Owed, Reports};
 use crate::deliver::{Fate, Outcome};
 use crate::receive::content_facts;
 
@@ -72,7 +72,7 @@ impl Reports {
         };
         message
             .tags
-            .extend(owed.to.is_none().then(|| DOUBLE_BOUNCE.into()));
+            .extend(owed.to.is_none().then(|| LAST_OF_ITS_LINE.into()));
         let signatures = self.signatures.of_our_own(&rendered.message).await;
         NewMessage {
             envelope: Envelope {

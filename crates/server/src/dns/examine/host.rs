@@ -12,14 +12,15 @@ use crate::dns::plan::{Plan, Record};
 /// Addresses of our name that are looked at.
 const ADDRESSES_MAX: usize = 16;
 
-pub(super) async fn examine(dns: &dyn Dns, plan: &Plan<'_>) -> Vec<Finding> {
+/// The findings, and the addresses that our name has.
+pub(super) async fn examine(dns: &dyn Dns, plan: &Plan<'_>) -> (Vec<Finding>, Vec<IpAddr>) {
     let mut findings = vec![mx(dns, plan).await];
     let (host, addresses) = host(dns, plan).await;
     findings.extend(host);
-    for ip in addresses {
-        findings.push(pointer(dns, plan, ip).await);
+    for ip in &addresses {
+        findings.push(pointer(dns, plan, *ip).await);
     }
-    findings
+    (findings, addresses)
 }
 
 async fn mx(dns: &dyn Dns, plan: &Plan<'_>) -> Finding {
@@ -49,13 +50,6 @@ async fn mx(dns: &dyn Dns, plan: &Plan<'_>) -> Finding {
         let why = "a null MX (RFC 7505): the domain says that it takes no mail";
         return finding.is(State::Wrong, why);
     }
-    let others = |finding: &mut Finding| {
-        for (preference, host) in hosts.iter().filter(|(_, h)| *h != plan.hostname) {
-            finding.remark(format!(
-                "mail also goes to {host} (preference {preference})"
-            ));
-        }
-    };
     let Some((ours, _)) = hosts.iter().find(|(_, host)| *host == plan.hostname) else {
         let names: Vec<_> = hosts.iter().map(|(_, host)| *host).collect();
         let why = format!("mail goes to {}, and not to us", names.join(", "));
@@ -64,7 +58,11 @@ async fn mx(dns: &dyn Dns, plan: &Plan<'_>) -> Finding {
     if hosts.iter().any(|(preference, _)| preference < ours) {
         finding.remark("we are not the first: mail comes here when the others do not answer");
     }
-    others(&mut finding);
+    for (preference, host) in hosts.iter().filter(|(_, h)| *h != plan.hostname) {
+        finding.remark(format!(
+            "mail also goes to {host} (preference {preference})"
+        ));
+    }
     finding
 }
 
@@ -101,30 +99,30 @@ async fn host(dns: &dyn Dns, plan: &Plan<'_>) -> (Vec<Finding>, Vec<IpAddr>) {
             let why = format!("it is an alias (CNAME) of {alias}, which MX must not lead to");
             return finding.is(State::Wrong, format!("{why} (RFC 2181, section 10.3)"));
         }
-        match wanted {
-            Some(ip) if found.contains(&ip) => finding,
-            _ if found.is_empty() && failure.is_some() => match &failure {
-                Some(failure) => finding.unknown(failure),
-                None => finding,
-            },
-            None if !found.is_empty() => {
-                let addresses: Vec<_> = found.iter().map(IpAddr::to_string).collect();
+        match (wanted, &failure) {
+            (Some(ip), _) if found.contains(&ip) => finding,
+            (_, Some(failure)) if found.is_empty() => finding.unknown(failure),
+            _ if found.is_empty() => finding.missing(),
+            (Some(_), _) => {
+                let why = format!("{name} has {} instead", list(&found));
+                finding.is(State::Wrong, why)
+            }
+            (None, _) => {
                 finding.remark(format!(
                     "{}: whether these are this machine's was not checked, since the listeners \
                      name no address",
-                    addresses.join(", ")
+                    list(&found)
                 ));
                 finding
-            }
-            _ if found.is_empty() => finding.missing(),
-            _ => {
-                let addresses: Vec<_> = found.iter().map(IpAddr::to_string).collect();
-                let why = format!("{name} has {} instead", addresses.join(", "));
-                finding.is(State::Wrong, why)
             }
         }
     });
     (findings.collect(), found.clone())
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+    addresses.join(", ")
 }
 
 /// The name of one of our addresses, which must lead back (RFC 1912 §2.1).

@@ -10,8 +10,7 @@ use posthaste_mailauth::{Verdict, dmarc};
 use posthaste_world::Dns;
 use posthaste_world::dns::Kind;
 
-use super::{Finding, Need, State, alias_remark, look, texts};
-use crate::dns::authoritative::address;
+use super::{Finding, Need, State, begins, look, only_text};
 use crate::dns::plan::{Plan, Record};
 use crate::sign::keys::SigningKey;
 use crate::sign::stage::Stage;
@@ -22,16 +21,11 @@ const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// stands around it (RFC 7208 §3.4).
 const SPF_OCTETS: usize = 450;
 
-pub(super) async fn examine(dns: &dyn Dns, plan: &Plan<'_>) -> Vec<Finding> {
-    let mut addresses = Vec::new();
-    for kind in [Kind::A, Kind::Aaaa] {
-        if let Ok(there) = look(dns, plan.hostname, kind).await {
-            addresses.extend(there.records.iter().filter_map(address));
-        }
-    }
-    let mut findings = vec![spf_of(dns, plan.domain, ("v=spf1 mx -all", &addresses)).await];
+/// `ours` are the addresses that our name has.
+pub(super) async fn examine(dns: &dyn Dns, plan: &Plan<'_>, ours: &[IpAddr]) -> Vec<Finding> {
+    let mut findings = vec![spf_of(dns, plan.domain, ("v=spf1 mx -all", ours)).await];
     if plan.hostname != plan.domain {
-        let mut host = spf_of(dns, plan.hostname, ("v=spf1 a -all", &addresses)).await;
+        let mut host = spf_of(dns, plan.hostname, ("v=spf1 a -all", ours)).await;
         host.need = Need::Recommended;
         host.remark("for reports, which have no other sender than the name of the host");
         findings.push(host);
@@ -43,18 +37,11 @@ pub(super) async fn examine(dns: &dyn Dns, plan: &Plan<'_>) -> Vec<Finding> {
 
 /// SPF lets every address of ours send, and nobody else.
 async fn spf_of(dns: &dyn Dns, domain: &str, (text, ours): (&str, &[IpAddr])) -> Finding {
-    let mut finding = Finding::new(Record::txt(domain.to_owned(), text), Need::Required);
-    let (records, there) = match texts(dns, domain, "v=spf1").await {
+    let finding = Finding::new(Record::txt(domain.to_owned(), text), Need::Required);
+    let (mut finding, record) = match only_text(dns, finding, spf::record::is_record).await {
         Ok(found) => found,
-        Err(failure) => return finding.unknown(&failure),
+        Err(finding) => return finding,
     };
-    let [record] = records.as_slice() else {
-        return match records.len() {
-            0 => finding.missing(),
-            n => finding.is(State::Wrong, format!("there are {n} records: none counts")),
-        };
-    };
-    alias_remark(&mut finding, domain, &there.canonical);
     if record.len() > SPF_OCTETS {
         finding.remark(format!(
             "it is {} octets long: above {SPF_OCTETS} some receivers see a part of it",
@@ -132,7 +119,7 @@ async fn key_of(dns: &dyn Dns, domain: &str, key: &SigningKey) -> Finding {
         Stage::Active | Stage::Retired => {}
     }
     if let Ok(there) = look(dns, &name, Kind::Txt).await {
-        alias_remark(&mut finding, &name, &there.canonical);
+        finding.alias(&there.canonical);
     }
     match Publication::of(dns, &name, &key.key).await {
         Publication::Right => finding,
@@ -146,27 +133,19 @@ async fn key_of(dns: &dyn Dns, domain: &str, key: &SigningKey) -> Finding {
 async fn policy(dns: &dyn Dns, plan: &Plan<'_>) -> Finding {
     let name = format!("_dmarc.{}", plan.domain);
     let text = format!("v=DMARC1; p=quarantine; rua=mailto:{}", plan.reports_to);
-    let mut finding = Finding::new(Record::txt(name.clone(), text), Need::Required);
-    let (records, there) = match texts(dns, &name, "v=DMARC1").await {
-        Ok(found) => found,
-        Err(failure) => return finding.unknown(&failure),
-    };
-    alias_remark(&mut finding, &name, &there.canonical);
-    match records.as_slice() {
-        [] => match covered(dns, plan.domain).await {
-            Some(above) => finding.is(
-                State::Missing,
-                format!("the record of {above} stands in for it"),
-            ),
-            None => finding.missing(),
-        },
-        [record] => match Dmarc::parse(record) {
+    let finding = Finding::new(Record::txt(name, text), Need::Required);
+    match only_text(dns, finding, begins("v=DMARC1")).await {
+        Ok((finding, text)) => match Dmarc::parse(&text) {
             None => finding.is(State::Wrong, "it is no record of DMARC"),
             Some(record) => read(dns, plan.domain, (finding, &record)).await,
         },
-        more => {
-            let why = format!("there are {} records: none counts", more.len());
-            finding.is(State::Wrong, why)
+        Err(mut finding) => {
+            if finding.state == State::Missing
+                && let Some(above) = covered(dns, plan.domain).await
+            {
+                finding.remark(format!("the record of {above} stands in for it"));
+            }
+            finding
         }
     }
 }

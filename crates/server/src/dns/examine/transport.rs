@@ -3,7 +3,7 @@
 use posthaste_world::Dns;
 use posthaste_world::dns::{Data, Kind, Security};
 
-use super::{Finding, Need, State, alias_remark, look, texts};
+use super::{Finding, Need, State, begins, look, only_text, tag};
 use crate::dns::plan::{Plan, Record};
 
 /// Longest id of a policy (RFC 8461 §3.1).
@@ -19,27 +19,15 @@ pub(super) async fn examine(dns: &dyn Dns, resolver: &dyn Dns, plan: &Plan<'_>) 
 async fn reports(dns: &dyn Dns, plan: &Plan<'_>) -> Finding {
     let name = format!("_smtp._tls.{}", plan.domain);
     let text = format!("v=TLSRPTv1; rua=mailto:{}", plan.reports_to);
-    let mut finding = Finding::new(Record::txt(name.clone(), text), Need::Optional);
-    let (records, there) = match texts(dns, &name, "v=TLSRPTv1").await {
+    let finding = Finding::new(Record::txt(name, text), Need::Optional);
+    let (finding, text) = match only_text(dns, finding, begins("v=TLSRPTv1")).await {
         Ok(found) => found,
-        Err(failure) => return finding.unknown(&failure),
+        Err(finding) => return finding,
     };
-    alias_remark(&mut finding, &name, &there.canonical);
-    match records.as_slice() {
-        [] => finding.missing(),
-        [record] => {
-            let text = String::from_utf8_lossy(record);
-            let mut tags = text.split(';').map(str::trim);
-            let rua = tags.find_map(|tag| tag.strip_prefix("rua="));
-            match rua {
-                Some(uris) if uris.split(',').all(is_report_uri) => finding,
-                _ => finding.is(State::Wrong, "its `rua` names no mailto: or https: address"),
-            }
-        }
-        more => {
-            let why = format!("there are {} records: none counts", more.len());
-            finding.is(State::Wrong, why)
-        }
+    let text = String::from_utf8_lossy(&text);
+    match tag(&text, "rua") {
+        Some(uris) if uris.split(',').all(is_report_uri) => finding,
+        _ => finding.is(State::Wrong, "its `rua` names no mailto: or https: address"),
     }
 }
 
@@ -53,34 +41,21 @@ fn is_report_uri(uri: &str) -> bool {
 async fn policy(dns: &dyn Dns, plan: &Plan<'_>) -> Finding {
     let name = format!("_mta-sts.{}", plan.domain);
     let text = format!("v=STSv1; id={}", plan.id);
-    let mut finding = Finding::new(Record::txt(name.clone(), text), Need::Optional);
+    let mut finding = Finding::new(Record::txt(name, text), Need::Optional);
     finding.remark(format!(
         "only with a policy at https://mta-sts.{}/.well-known/mta-sts.txt, which was not checked",
         plan.domain
     ));
-    let (records, there) = match texts(dns, &name, "v=STSv1").await {
+    let (finding, text) = match only_text(dns, finding, begins("v=STSv1")).await {
         Ok(found) => found,
-        Err(failure) => return finding.unknown(&failure),
+        Err(finding) => return finding,
     };
-    alias_remark(&mut finding, &name, &there.canonical);
-    match records.as_slice() {
-        [] => finding.missing(),
-        [record] => {
-            let text = String::from_utf8_lossy(record);
-            let mut tags = text.split(';').map(str::trim);
-            let id = tags.find_map(|tag| tag.strip_prefix("id="));
-            let fits = |id: &str| {
-                (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric())
-            };
-            if !id.is_some_and(fits) {
-                return finding.is(State::Wrong, "its `id` is not 1 to 32 letters and digits");
-            }
-            policy_host(dns, plan.domain, finding).await
-        }
-        more => {
-            let why = format!("there are {} records: none counts", more.len());
-            finding.is(State::Wrong, why)
-        }
+    let fits = |id: &str| {
+        (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    match tag(&String::from_utf8_lossy(&text), "id") {
+        Some(id) if fits(id) => policy_host(dns, plan.domain, finding).await,
+        _ => finding.is(State::Wrong, "its `id` is not 1 to 32 letters and digits"),
     }
 }
 
@@ -115,7 +90,7 @@ async fn associations(dns: &dyn Dns, resolver: &dyn Dns, plan: &Plan<'_>) -> Fin
         Ok(there) => there,
         Err(failure) => return finding.unknown(&failure),
     };
-    alias_remark(&mut finding, &name, &there.canonical);
+    finding.alias(&there.canonical);
     if there.records.is_empty() {
         finding.remark("of use only where the zone is signed (DNSSEC)");
         return finding.missing();
