@@ -437,6 +437,23 @@ async fn keys_that_come_and_go_are_told_apart() {
     compare("no_keys", &show::table(&findings, &[]));
 }
 
+/// What is there of one kind says nothing of the other.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_could_not_be_looked_up_is_not_called_wrong() {
+    let ring = keyring();
+    let mut plan = plan(&ring);
+    plan.addresses.push("2001:db8::1".parse().unwrap());
+    let zone = with(&[("", "fails-aaaa mx.ours.test")]);
+    let state = |findings: Vec<Finding>, kind: &str| {
+        let of_host = |f: &&Finding| f.record.name == "mx.ours.test" && f.record.kind == kind;
+        findings.iter().find(of_host).unwrap().state
+    };
+    assert_eq!(state(look(&zone, &plan).await, "AAAA"), State::Unknown);
+    assert_eq!(state(look(&zone, &plan).await, "A"), State::Right);
+    plan.addresses.clear();
+    assert_eq!(state(look(&zone, &plan).await, "A"), State::Unknown);
+}
+
 /// Servers by their address, each with a table of its own.
 fn servers(tables: &'static [(&'static str, &'static str)]) -> Authoritative {
     const DELEGATIONS: &str = "\

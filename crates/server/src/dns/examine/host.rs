@@ -101,13 +101,13 @@ async fn host(dns: &dyn Dns, plan: &Plan<'_>) -> (Vec<Finding>, Vec<IpAddr>) {
         }
         match (wanted, &failure) {
             (Some(ip), _) if found.contains(&ip) => finding,
-            (_, Some(failure)) if found.is_empty() => finding.unknown(failure),
+            (_, Some(failure)) => finding.unknown(failure),
             _ if found.is_empty() => finding.missing(),
-            (Some(_), _) => {
+            (Some(_), None) => {
                 let why = format!("{name} has {} instead", list(&found));
                 finding.is(State::Wrong, why)
             }
-            (None, _) => {
+            (None, None) => {
                 finding.remark(format!(
                     "{}: whether these are this machine's was not checked, since the listeners \
                      name no address",
