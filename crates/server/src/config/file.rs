@@ -321,9 +321,9 @@ section! {
         organization: String = Absent("`hostname`");
         /// The author of our reports. Its domain should have DKIM keys, or be that of `hostname`.
         report_from: String = Absent("`postmaster`, or `postmaster` at `hostname`");
-        /// Mailboxes of ours whose mail is read for reports that others send us, besides being
-        /// delivered. `posthaste reports` shows them. Name them in the `rua` of DMARC and TLS-RPT
-        /// records.
+        /// Addresses of ours, mailboxes or aliases, whose mail is read for reports that others send
+        /// us, besides being delivered to a mailbox here. `posthaste reports` shows them. Name them
+        /// in the `rua` of DMARC and TLS-RPT records.
         reports_to: Many<String> = Absent("`postmaster`");
     }
 }

@@ -21,8 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use posthaste_mailauth::report::{self, open};
+use posthaste_queue::envelope::Recipient;
 use posthaste_queue::spool::Stored;
-use posthaste_smtp::address::Mailbox;
+use posthaste_smtp::address::{ForwardPath, Mailbox};
 use posthaste_world::work::Pool;
 use posthaste_world::{Timestamp, World};
 use tokio::sync::Notify;
@@ -56,6 +57,21 @@ pub struct Settings {
     pub from: Mailbox,
     /// The mailboxes whose mail is read for reports.
     pub read_for: Vec<Mailbox>,
+}
+
+impl Settings {
+    /// Whether mail for this recipient is read for reports: by the address that it was sent to, by
+    /// the alias that led to it, or by that of its mailbox.
+    fn reads_for(&self, recipient: &Recipient) -> bool {
+        let original = recipient.original.as_ref().and_then(ForwardPath::mailbox);
+        let names = [Some(&recipient.address), recipient.alias.as_ref(), original];
+        let is_named = |name: &Mailbox| {
+            let name = name.to_string();
+            let mut named = self.read_for.iter().map(Mailbox::to_string);
+            named.any(|named| named.eq_ignore_ascii_case(&name))
+        };
+        names.into_iter().flatten().any(is_named)
+    }
 }
 
 /// Reports, both ways.
@@ -185,8 +201,8 @@ impl Feedback {
         let recipients = &stored.envelope().recipients;
         let reads = |(index, outcome): &(u32, Outcome)| {
             let at = usize::try_from(*index).unwrap_or(usize::MAX);
-            let to = recipients.get(at).map(|r| &r.address);
-            outcome.fate == Fate::Delivered && to.is_some_and(|to| settings.read_for.contains(to))
+            let to = recipients.get(at);
+            outcome.fate == Fate::Delivered && to.is_some_and(|to| settings.reads_for(to))
         };
         if !outcomes.iter().any(reads) || stored.size() > MAIL_MAX {
             return;
