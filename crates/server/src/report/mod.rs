@@ -37,8 +37,8 @@ use crate::sign::Signatures;
 /// Recipients in one report; more get further reports, so that a report stays a small message.
 pub const RECIPIENTS_PER_REPORT: usize = 50;
 
-/// Marks a message of ours about which nobody is told anything, not even the postmaster: a report to
-/// the postmaster about a message that had the null reverse-path, or one that is worth no other.
+/// Marks a message of ours about which nobody is told anything, not even the postmaster: a report
+/// to the postmaster about a message that had the null reverse-path, or one worth no other.
 pub const LAST_OF_ITS_LINE: &str = "double-bounce";
 
 /// Marks a message whose reverse-path is most likely forged: nothing is reported to it, since that
