@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::accounts::Accounts;
 use crate::id::QueueId;
 
 /// A promise that does not hold.
@@ -253,6 +254,18 @@ pub fn bounds_kept(what: &str, are: usize, limit: usize) -> Result<(), Broken> {
 pub fn progress(messages_left: usize) -> Result<(), Broken> {
     hold(messages_left == 0, "progress", || {
         format!("{messages_left} messages are left after a calm time")
+    })
+}
+
+/// Every recipient that came in is somewhere, and none is in two places (`balanced`): recovered and
+/// accepted are delivered, bounced, expired, removed, queued and held.
+///
+/// # Errors
+/// The two sums.
+pub fn balanced(accounts: &Accounts) -> Result<(), Broken> {
+    hold(accounts.difference() == 0, "balanced", || {
+        let (came_in, known) = (accounts.came_in(), accounts.known());
+        format!("{came_in} recipients came in and {known} are known: {accounts:?}")
     })
 }
 

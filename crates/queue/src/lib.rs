@@ -8,6 +8,7 @@
 //!
 //! This crate does **not** know sockets, DNS, routes, or what a message says.
 
+pub mod accounts;
 pub mod id;
 
 pub mod envelope;

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use posthaste_world::{Clock, Timestamp, World};
 use tokio::sync::Notify;
 
-use crate::envelope::{Envelope, Progress};
+use crate::accounts::{Accounts, many};
+use crate::envelope::{Envelope, Progress, State};
 use crate::id::QueueId;
 use crate::receipt::Receipt;
 use crate::schedule::{
@@ -61,10 +62,17 @@ pub struct Outcome {
     pub destination: Option<Arc<str>>,
 }
 
+/// What is queued, and where everything is that ever was since the queue opened; together, so that
+/// whoever looks sees both at one moment.
+struct Books {
+    schedule: Schedule,
+    accounts: Accounts,
+}
+
 /// The queue.
 pub struct Queue {
     spool: Spool,
-    schedule: Arc<Mutex<Schedule>>,
+    books: Arc<Mutex<Books>>,
     changed: Arc<Notify>,
     clock: Arc<dyn Clock>,
 }
@@ -81,11 +89,17 @@ impl Queue {
         settings: Settings,
         key: Key,
     ) -> Result<(Arc<Queue>, Opened), Fault> {
-        let schedule = Arc::new(Mutex::new(Schedule::new(settings.schedule)));
+        let books = Arc::new(Mutex::new(Books {
+            schedule: Schedule::new(settings.schedule),
+            accounts: Accounts::default(),
+        }));
         let changed = Arc::new(Notify::new());
-        let (enter, notify) = (schedule.clone(), changed.clone());
+        let (enter, notify) = (books.clone(), changed.clone());
         let observer = Box::new(move |waiting: &Waiting| {
-            insert(&mut locked(&enter), waiting);
+            let mut books = locked(&enter);
+            books.accounts.accepted += many(waiting.recipients.len());
+            insert(&mut books.schedule, waiting);
+            drop(books);
             notify.notify_waiters();
         });
         let (spool, recovery) = Spool::open(world, dir, &settings.spool, key, observer)?;
@@ -105,14 +119,15 @@ impl Queue {
         };
         let queue = Queue {
             spool,
-            schedule,
+            books,
             changed,
             clock: world.clock.clone(),
         };
         {
-            let mut schedule = queue.schedule();
+            let mut books = queue.books();
             for waiting in messages {
-                insert(&mut schedule, &waiting);
+                books.accounts.recovered += many(waiting.recipients.len());
+                insert(&mut books.schedule, &waiting);
             }
         }
         Ok((Arc::new(queue), opened))
@@ -155,14 +170,14 @@ impl Queue {
     #[must_use]
     pub fn ready(&self) -> Vec<Arc<str>> {
         let now = self.clock.now();
-        self.schedule().ready(now)
+        self.books().schedule.ready(now)
     }
 
     /// When to call [`Queue::ready`] or [`Queue::notices`] again, unless [`Queue::changed`] comes
     /// first; see [`Schedule::next_due`].
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.schedule().next_due()
+        self.books().schedule.next_due()
     }
 
     /// Ends when something was entered, finished or left. Take it before looking at the queue: what
@@ -175,12 +190,12 @@ impl Queue {
     #[must_use]
     pub fn take(&self, destination: &str) -> Option<Work> {
         let now = self.clock.now();
-        self.schedule().take(destination, now)
+        self.books().schedule.take(destination, now)
     }
 
     /// Frees the slot of a worker.
     pub fn leave(&self, destination: &str) {
-        self.schedule().leave(destination);
+        self.books().schedule.leave(destination);
         self.changed.notify_waiters();
     }
 
@@ -201,13 +216,14 @@ impl Queue {
             .iter()
             .map(|o| (o.recipient, next_of(&work, o)))
             .collect();
+        let states: Vec<_> = outcomes.iter().map(|o| o.progress.state).collect();
         let updates = outcomes
             .into_iter()
             .map(|o| (o.recipient, o.progress))
             .collect();
         let hands = self.in_hands(work);
         let done = Box::new(move |result: &Result<(), WriteError>| match result {
-            Ok(()) => hands.finish(&next),
+            Ok(()) => hands.finish(&next, &states),
             Err(_) => drop(hands),
         });
         self.spool
@@ -225,25 +241,27 @@ impl Queue {
     /// Ends work that came to nothing for a reason of our own; see [`Schedule::put_back`].
     pub fn put_back(&self, work: &Work) {
         let now = self.clock.now();
-        self.schedule().put_back(work, now);
+        self.books().schedule.put_back(work, now);
         self.changed.notify_waiters();
     }
 
     /// Notes that a destination as a whole fails. Call it before [`Queue::settle`].
     pub fn destination_failed(&self, destination: &str, reason: &str) {
         let now = self.clock.now();
-        self.schedule().destination_failed(destination, reason, now);
+        self.books()
+            .schedule
+            .destination_failed(destination, reason, now);
     }
 
     /// Notes that a destination works. Call it before [`Queue::settle`].
     pub fn destination_ok(&self, destination: &str) {
-        self.schedule().destination_ok(destination);
+        self.books().schedule.destination_ok(destination);
     }
 
     /// Opens every destination that fails for a probe; see [`Schedule::probe_all`].
     pub fn probe_all(&self) {
         let now = self.clock.now();
-        self.schedule().probe_all(now);
+        self.books().schedule.probe_all(now);
         self.changed.notify_waiters();
     }
 
@@ -251,7 +269,7 @@ impl Queue {
     #[must_use]
     pub fn notices(&self, limit: usize) -> Vec<Work> {
         let now = self.clock.now();
-        self.schedule().notices(now, limit)
+        self.books().schedule.notices(now, limit)
     }
 
     /// Takes a whole message for the operator; ends with [`Queue::settle`] (bounce) or
@@ -260,14 +278,14 @@ impl Queue {
     /// # Errors
     /// See [`Refused`].
     pub fn claim(&self, id: QueueId) -> Result<Work, Refused> {
-        self.schedule().claim(id)
+        self.books().schedule.claim(id)
     }
 
     /// Makes recipients that wait due now, and their destinations open for a probe. False when the
     /// message is not known.
     pub fn retry(&self, id: QueueId) -> bool {
         let now = self.clock.now();
-        let known = self.schedule().retry_now(id, now);
+        let known = self.books().schedule.retry_now(id, now);
         self.changed.notify_waiters();
         known
     }
@@ -308,7 +326,7 @@ impl Queue {
         let removed = |recipient: &u32| Outcome {
             recipient: *recipient,
             progress: Progress {
-                state: crate::envelope::State::Removed,
+                state: State::Removed,
                 ..Progress::default()
             },
             destination: None,
@@ -320,36 +338,43 @@ impl Queue {
     /// Up to `limit` messages after the given one, by age.
     #[must_use]
     pub fn list(&self, after: Option<QueueId>, limit: usize) -> Vec<Listed> {
-        self.schedule().list(after).take(limit).collect()
+        self.books().schedule.list(after).take(limit).collect()
     }
 
     /// One message as the schedule sees it.
     #[must_use]
     pub fn get(&self, id: QueueId) -> Option<Listed> {
-        self.schedule().get(id)
+        self.books().schedule.get(id)
     }
 
     /// How many there are of each.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.schedule().counts()
+        self.books().schedule.counts()
+    }
+
+    /// Where the recipients are that came in since the queue opened.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        let books = self.books();
+        books.accounts.with(&books.schedule.counts())
     }
 
     /// The destinations, by name, with the reasons of those that fail.
     #[must_use]
     pub fn destinations(&self) -> Vec<ListedDestination> {
-        self.schedule().destinations().collect()
+        self.books().schedule.destinations().collect()
     }
 
     /// One destination.
     #[must_use]
     pub fn destination(&self, name: &str) -> Option<ListedDestination> {
-        self.schedule().destination_named(name)
+        self.books().schedule.destination_named(name)
     }
 
     /// Goes by other settings of the schedule from now on.
     pub fn set_schedule(&self, settings: schedule::Settings) {
-        self.schedule().set_settings(settings);
+        self.books().schedule.set_settings(settings);
         self.changed.notify_waiters();
     }
 
@@ -379,15 +404,15 @@ impl Queue {
 
     fn in_hands(&self, work: Work) -> InHands {
         InHands {
-            schedule: self.schedule.clone(),
+            books: self.books.clone(),
             changed: self.changed.clone(),
             clock: self.clock.clone(),
             work: Some(work),
         }
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        locked(&self.schedule)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        locked(&self.books)
     }
 }
 
@@ -445,16 +470,20 @@ impl From<WriteError> for OperatorError {
 
 /// Work that goes back to the schedule if whoever has it is dropped.
 struct InHands {
-    schedule: Arc<Mutex<Schedule>>,
+    books: Arc<Mutex<Books>>,
     changed: Arc<Notify>,
     clock: Arc<dyn Clock>,
     work: Option<Work>,
 }
 
 impl InHands {
-    fn finish(mut self, next: &[(u32, Next)]) {
+    /// What was decided is durable.
+    fn finish(mut self, next: &[(u32, Next)], states: &[State]) {
         if let Some(work) = self.work.take() {
-            locked(&self.schedule).finish(&work, next);
+            let mut books = locked(&self.books);
+            states.iter().for_each(|state| books.accounts.ended(*state));
+            books.schedule.finish(&work, next);
+            drop(books);
             self.changed.notify_waiters();
         }
     }
@@ -463,14 +492,16 @@ impl InHands {
 impl Drop for InHands {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
-            locked(&self.schedule).put_back(&work, self.clock.now());
+            locked(&self.books)
+                .schedule
+                .put_back(&work, self.clock.now());
             self.changed.notify_waiters();
         }
     }
 }
 
-fn locked(schedule: &Mutex<Schedule>) -> MutexGuard<'_, Schedule> {
-    schedule.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
+    books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn next_of(work: &Work, outcome: &Outcome) -> Next {

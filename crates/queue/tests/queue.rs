@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use posthaste_queue::accounts::Accounts;
 use posthaste_queue::backoff::Intervals;
-use posthaste_queue::envelope::{Recipient, State};
+use posthaste_queue::envelope::{Progress, Recipient, State};
 use posthaste_queue::id::ReportKind;
 use posthaste_queue::schedule::{self, Expiry, Work};
 use posthaste_queue::spool::{Prelude, ReadError, Stored, WriteError};
-use posthaste_queue::{Outcome, Queue, QueueId, Settings};
+use posthaste_queue::{Outcome, Queue, QueueId, Settings, invariants};
 use posthaste_world::{World, real};
 use support::{delivered, envelope, message};
 
@@ -269,4 +270,67 @@ fn the_operator_holds_releases_and_removes_durably() {
             State::Queued
         );
     });
+}
+
+#[test]
+fn the_books_say_where_every_recipient_is_and_balance() {
+    run(async |world, dir| {
+        let (queue, _) = open(&world, dir, 64 << 20);
+        for _ in 0..4 {
+            commit(&queue, new_id(&world), b"x").await.unwrap();
+        }
+        for state in [State::Delivered, State::Failed, State::Expired] {
+            let ended = Outcome {
+                progress: Progress {
+                    state,
+                    ..Progress::default()
+                },
+                ..outcome(0)
+            };
+            queue
+                .settle(take(&queue), vec![ended], vec![])
+                .await
+                .unwrap();
+        }
+        let held = queue.list(None, 1)[0].id;
+        queue.hold(held).await.unwrap();
+        let known = Accounts {
+            accepted: 4,
+            delivered: 1,
+            bounced: 1,
+            expired: 1,
+            held: 1,
+            ..Accounts::default()
+        };
+        assert_eq!(queue.accounts(), known);
+        assert_eq!(invariants::balanced(&known), Ok(()));
+        queue.remove(held).await.unwrap();
+        assert_eq!((queue.accounts().held, queue.accounts().removed), (0, 1));
+        commit(&queue, new_id(&world), b"x").await.unwrap();
+        queue.close().await;
+        let (queue, _) = open(&world, dir, 64 << 20);
+        let recovered = Accounts {
+            recovered: 1,
+            queued: 1,
+            ..Accounts::default()
+        };
+        assert_eq!(queue.accounts(), recovered);
+    });
+}
+
+#[test]
+fn books_that_lack_a_recipient_or_have_one_twice_do_not_balance() {
+    let fine = Accounts {
+        recovered: 2,
+        accepted: 3,
+        delivered: 4,
+        queued: 1,
+        ..Accounts::default()
+    };
+    assert_eq!(invariants::balanced(&fine), Ok(()));
+    for (queued, difference) in [(0, 1), (2, -1)] {
+        let off = Accounts { queued, ..fine };
+        assert_eq!(off.difference(), difference);
+        assert!(invariants::balanced(&off).is_err());
+    }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_queue::Queue;
+use posthaste_queue::accounts::Accounts;
 use posthaste_world::World;
 use posthaste_world::net::Endpoint;
 use posthaste_world::work::Pool;
@@ -333,6 +334,12 @@ impl Node {
     /// Where the node listens.
     pub fn listeners(&self) -> impl Iterator<Item = telemetry::Bound> {
         self.open.iter().map(Open::record)
+    }
+
+    /// Where the recipients are that came in since it started.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        self.queue.accounts()
     }
 
     /// Messages in the queue.

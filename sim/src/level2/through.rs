@@ -222,6 +222,7 @@ impl Engine for Through {
     }
 
     fn check(&self) -> Result<(), Broken> {
+        invariants::balanced(&self.queue.accounts())?;
         invariants::bounds_kept("recipients in nobody's hands", self.counts().in_flight, 0)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use posthaste::config::Config;
 use posthaste::serve::{self, Node};
 use posthaste::telemetry::Log;
+use posthaste_queue::invariants::{self, Broken};
 use posthaste_world::disk::Open;
 use posthaste_world::net::Endpoint;
 use posthaste_world::{Disk, World};
@@ -170,6 +171,15 @@ impl Machine {
     /// The control socket's count of messages, asked of the running server.
     pub(super) fn queued(&self) -> Option<usize> {
         self.node.as_ref().map(Node::messages)
+    }
+
+    /// That every recipient is somewhere, as the running server's own books have it.
+    ///
+    /// # Errors
+    /// What does not balance.
+    pub(super) fn check_books(&self) -> Result<(), Broken> {
+        let accounts = self.node.as_ref().map(Node::accounts);
+        accounts.map_or(Ok(()), |accounts| invariants::balanced(&accounts))
     }
 
     /// Where it takes mail.

@@ -458,6 +458,7 @@ impl World {
             }
         }
         for machine in &self.machines {
+            machine.check_books()?;
             for server in &self.outside {
                 let open = self.scene.net.open_streams(machine.host, server.host);
                 invariants::bounds_kept("connections to one host", open, CONNECTIONS_MAX)?;

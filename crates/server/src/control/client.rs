@@ -43,6 +43,7 @@ pub async fn queue(
     };
     let mut stream = connect(world, data_dir).await?;
     let asked = |e: io::Error| Fault::new(doing.clone(), e);
+    let mut whole = None;
     wire::write(&mut stream, &request).await.map_err(asked)?;
     loop {
         match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
@@ -54,12 +55,16 @@ pub async fn queue(
                 };
                 out.write_all(text.as_bytes()).map_err(asked)?;
             }
+            Answer::Accounts(accounts) => whole = Some(accounts),
             Answer::Done(count) => {
-                let text = summary(verb, count, dry_run, json);
+                let text = match whole {
+                    Some(accounts) if json => json_line(&accounts),
+                    _ => summary(verb, count, dry_run, json),
+                };
                 return out.write_all(text.as_bytes()).map_err(asked);
             }
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
-            Answer::Queued(_) | Answer::Failure(_) | Answer::Report(_) => {
+            _ => {
                 return Err(Fault::new(doing, "an answer to another question"));
             }
         }
@@ -99,7 +104,7 @@ pub async fn failures(
                 return out.write_all(text.as_bytes()).map_err(asked);
             }
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
-            Answer::Item(_) | Answer::Queued(_) | Answer::Report(_) => {
+            _ => {
                 return Err(Fault::new(doing, "an answer to another question"));
             }
         };
@@ -134,7 +139,7 @@ pub async fn reports(
             }
             Answer::Done(_) => return Ok(()),
             Answer::Failed(why) => return Err(Fault::new(doing, why)),
-            Answer::Item(_) | Answer::Failure(_) | Answer::Queued(_) => {
+            _ => {
                 return Err(Fault::new(doing, "an answer to another question"));
             }
         };
@@ -216,9 +221,7 @@ pub async fn send(
     match wire::read::<Answer>(&mut stream).await.map_err(asked)? {
         Answer::Queued(id) => Ok(id),
         Answer::Failed(why) => Err(Fault::new(doing, why)),
-        Answer::Item(_) | Answer::Failure(_) | Answer::Report(_) | Answer::Done(_) => {
-            Err(Fault::new(doing, "an answer to another question"))
-        }
+        _ => Err(Fault::new(doing, "an answer to another question")),
     }
 }
 
@@ -241,13 +244,14 @@ async fn connect(world: &World, data_dir: &Path) -> Result<BoxStream, Fault> {
         })
 }
 
-fn json_line(item: &Item) -> String {
-    // An item is plain data: writing it as JSON cannot fail.
-    serde_json::to_string(item).unwrap_or_default() + "\n"
+fn json_line(data: &impl serde::Serialize) -> String {
+    // It is plain data: writing it as JSON cannot fail.
+    serde_json::to_string(data).unwrap_or_default() + "\n"
 }
 
 fn summary(verb: Verb, count: u64, dry_run: bool, json: bool) -> String {
     match verb {
+        Verb::Count if json => format!("{{\"messages\":{count}}}\n"),
         Verb::Count => format!("{count}\n"),
         Verb::List | Verb::Show if json => String::new(),
         Verb::List | Verb::Show if count == 0 => "no message\n".to_string(),

@@ -39,8 +39,9 @@ pub async fn run(
         Err(bad) => return Ok(failed(bad)),
     };
     if verb == Verb::Count && filter.is_empty() {
-        let messages = control.queue.counts().messages;
-        return Ok(Answer::Done(u64::try_from(messages).unwrap_or(u64::MAX)));
+        let accounts = accounts(control);
+        wire::write(stream, &Answer::Accounts(accounts)).await?;
+        return Ok(Answer::Done(accounts.messages));
     }
     let mut done = 0;
     let (mut ids, mut problems) = (Vec::new(), Vec::new());
@@ -81,6 +82,23 @@ pub async fn run(
         return Ok(failed(problems.join("\n")));
     }
     Ok(Answer::Done(u64::try_from(done).unwrap_or(u64::MAX)))
+}
+
+fn accounts(control: &Control) -> wire::Accounts {
+    let accounts = control.queue.accounts();
+    let messages = control.queue.counts().messages;
+    wire::Accounts {
+        messages: u64::try_from(messages).unwrap_or(u64::MAX),
+        recovered: accounts.recovered,
+        accepted: accounts.accepted,
+        delivered: accounts.delivered,
+        bounced: accounts.bounced,
+        expired: accounts.expired,
+        removed: accounts.removed,
+        queued: accounts.queued,
+        held: accounts.held,
+        difference: accounts.difference(),
+    }
 }
 
 fn changes(verb: Verb) -> bool {

@@ -91,12 +91,39 @@ pub enum Answer {
     Failure(Failure),
     /// A report that came.
     Report(Kept),
+    /// Where the recipients are: before the end of a count of the whole queue.
+    Accounts(Accounts),
     /// The end; how many messages, or failures, it concerned.
     Done(u64),
     /// The message was queued under this id.
     Queued(String),
     /// The request was not carried out; the text says why and what to do.
     Failed(String),
+}
+
+/// The books of the whole queue: where the recipients are that came in since the server started.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Accounts {
+    /// Messages in the queue.
+    pub messages: u64,
+    /// Recipients that were in the queue when the server started.
+    pub recovered: u64,
+    /// Recipients accepted since, those of our own reports among them.
+    pub accepted: u64,
+    /// Delivered, relayed, or given to `discard:`.
+    pub delivered: u64,
+    /// Failed for good.
+    pub bounced: u64,
+    /// Failed by age.
+    pub expired: u64,
+    /// Deleted by the operator.
+    pub removed: u64,
+    /// In the queue, and not held.
+    pub queued: u64,
+    /// Held.
+    pub held: u64,
+    /// What came in less what is known: 0, or the server has made a mistake.
+    pub difference: i64,
 }
 
 /// A message of the queue; one documented object a line with `--json`.

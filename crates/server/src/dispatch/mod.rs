@@ -17,12 +17,14 @@ use std::time::Duration;
 
 use posthaste_queue::backoff::Intervals;
 use posthaste_queue::envelope::{LastReply, Progress, State};
+use posthaste_queue::invariants;
 use posthaste_queue::schedule::{Purpose, Work};
 use posthaste_queue::spool::{NewMessage, Stored};
 use posthaste_queue::{self as queue, OperatorError, Queue, QueueId};
 use posthaste_world::{Timestamp, World};
 
 use crate::deliver::{self, Attempted, Connection, Delivery, Fate, Outcome};
+use crate::fault::Fault;
 use crate::feedback::Feedback;
 use crate::report::Reports;
 use crate::shutdown::Shutdown;
@@ -107,8 +109,10 @@ impl Dispatch {
 
     /// Starts workers for what is due, until the server stops.
     pub async fn run(self: Arc<Self>) {
+        let mut balanced = true;
         while !self.shutdown.is_stopping() {
             let changed = self.queue.changed();
+            balanced = self.look_at_books(balanced);
             for destination in self.queue.ready() {
                 self.start_worker(Slot::new(&self.queue, destination));
             }
@@ -130,6 +134,18 @@ impl Dispatch {
             }
         }
         self.close(self.unused.drain());
+    }
+
+    /// Whether every recipient is somewhere. When that changes for the worse the operator is told.
+    fn look_at_books(&self, balanced_before: bool) -> bool {
+        let broken = invariants::balanced(&self.queue.accounts()).err();
+        if let Some(broken) = broken.as_ref().filter(|_| balanced_before) {
+            self.log
+                .fault_of(&Fault::new("keeping the books of the queue", broken).fix(
+                "report this as a bug of Posthaste; a restart reads everything from the spool anew",
+            ));
+        }
+        broken.is_none()
     }
 
     fn start_worker(self: &Arc<Self>, slot: Slot) {
