@@ -33,7 +33,9 @@ Commands of the project: cargo xtask COMMAND
   fuzz [SECONDS]      every fuzz target for SECONDS each (default 10)
   peers               fetch the mail and DNS servers the tests talk to, unpacked under target/peers
   durability          the durability tests alone: order of writes, kill -9 under load
-  torture             the long tests alone: memory, full disk, many kills
+  torture [KILLS]     the long tests alone: memory, then KILLS (default 200) sudden deaths under
+                      load, with a full disk, few descriptors, little memory, a clock that
+                      jumps, a next hop that freezes
   bench [NAME…]       figures of the program as it ships: idle-tls, mailauth, scale
   release             build what ships, and test that as a process: demo, dialogues, durability
   ci                  what CI runs: .ci/run
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(rest),
         "peers" => peers::run(),
         "durability" => test::only("durability", rest),
-        "torture" => test::only("torture", rest),
+        "torture" => test::torture(rest),
         "release" => test::release(),
         "bench" => test::bench(rest),
         "ci" => command::new(".ci/run").args(rest).run(),

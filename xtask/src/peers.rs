@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 10] = [
+const PEERS: [Peer; 11] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -73,6 +73,11 @@ const PEERS: [Peer; 10] = [
             "swaks",
         ],
         node: &["nodemailer@10.6.1"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "faketime",
+        packages: &["libfaketime"],
         ..Peer::NONE
     },
     Peer {

@@ -44,6 +44,17 @@ pub(crate) fn only(name: &str, arguments: &[String]) -> Result<()> {
     tests(&words)
 }
 
+/// Runs what hurts, with so many sudden deaths.
+pub(crate) fn torture(arguments: &[String]) -> Result<()> {
+    peers::run().or_else(|fault| if command::in_ci() { Err(fault) } else { Ok(()) })?;
+    let kills = arguments.first().map_or("200", String::as_str);
+    let build = ["build", "--locked", "--package", "posthaste"];
+    command::cargo().args(build).run()?;
+    let mut words = PROCESSES.to_vec();
+    words.extend(["--test", "torture", "--test", "kills", "--", "--nocapture"]);
+    report(command::cargo().args(words).env("KILLS", kills))
+}
+
 /// Builds the program as it ships, and runs the tests of the program as a process against that: the
 /// README's demo, dialogues, durability, memory.
 pub(crate) fn release() -> Result<()> {

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use posthaste_world::{Clock, Timestamp, World};
 use tokio::sync::Notify;
@@ -25,6 +26,9 @@ use crate::spool::{
     Draft, Fault, NewMessage, Prelude, ReadError, Recovery, Settlement, Spool, Stored, Waiting,
     WriteError,
 };
+
+/// How long nothing is attempted while outcomes cannot be written, before looking again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a queue goes by.
 #[derive(Clone, Debug)]
@@ -166,9 +170,14 @@ impl Queue {
         self.spool.read(id).await
     }
 
-    /// Starts workers; see [`Schedule::ready`]. Each must end with [`Queue::leave`].
+    /// Starts workers; see [`Schedule::ready`]. Each must end with [`Queue::leave`]. None while the
+    /// disk has no room even for outcomes: what is delivered and cannot be recorded is delivered
+    /// again.
     #[must_use]
     pub fn ready(&self) -> Vec<Arc<str>> {
+        if self.spool.is_stuck() {
+            return Vec::new();
+        }
         let now = self.clock.now();
         self.books().schedule.ready(now)
     }
@@ -177,7 +186,11 @@ impl Queue {
     /// first; see [`Schedule::next_due`].
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.books().schedule.next_due()
+        let due = self.books().schedule.next_due();
+        if self.spool.is_stuck() {
+            return due.map(|due| due.max(self.clock.now() + LOOK_AGAIN));
+        }
+        due
     }
 
     /// Ends when something was entered, finished or left. Take it before looking at the queue: what
@@ -189,6 +202,9 @@ impl Queue {
     /// Gives a worker its next message; see [`Schedule::take`].
     #[must_use]
     pub fn take(&self, destination: &str) -> Option<Work> {
+        if self.spool.is_stuck() {
+            return None;
+        }
         let now = self.clock.now();
         self.books().schedule.take(destination, now)
     }
@@ -268,6 +284,9 @@ impl Queue {
     /// Delay notices and expiries that are due, at most `limit`; see [`Schedule::notices`].
     #[must_use]
     pub fn notices(&self, limit: usize) -> Vec<Work> {
+        if self.spool.is_stuck() {
+            return Vec::new();
+        }
         let now = self.clock.now();
         self.books().schedule.notices(now, limit)
     }

@@ -236,6 +236,44 @@ fn a_full_disk_refuses_mail_but_takes_outcomes_and_recovers() {
 }
 
 #[test]
+fn outcomes_have_room_on_a_full_disk_however_often_it_crashes() {
+    let (disk, random) = (MemDisk::default(), Seeded::new(1));
+    let (mut store, _) = open(&disk, 1);
+    disk.set_room(Some(4 * SEGMENT));
+    let mut kept = Vec::new();
+    for life in 0..12 {
+        // Whoever brings something takes all the room that new mail may have.
+        for n in 0.. {
+            let new = id(life * 1000 + n, &random);
+            match store.write(&[commit(message(new, 1, &[b'x'; 20_000]))])[0] {
+                Ok(()) => kept.push(new),
+                Err(WriteError::Full) => break,
+                Err(e) => panic!("{e}"),
+            }
+            store.housekeep();
+        }
+        for id in &kept {
+            let outcome = settle(*id, vec![(0, deferred(1))], vec![]);
+            assert_eq!(store.write(&[outcome]), [Ok(())], "life {life}: {store:?}");
+            store.housekeep();
+        }
+        drop(store);
+        disk.crash(|| false);
+        let (next, recovery) = open(&disk, life + 2);
+        assert_eq!(recovery.messages.len(), kept.len());
+        store = next;
+    }
+    for id in &kept {
+        let outcome = settle(*id, vec![(0, delivered())], vec![]);
+        assert_eq!(store.write(&[outcome]), [Ok(())], "{store:?}");
+    }
+    settle_down(&mut store);
+    let new = id(99_000, &random);
+    let again = store.write(&[commit(message(new, 1, &[b'x'; 20_000]))]);
+    assert_eq!(again, [Ok(())], "{store:?}");
+}
+
+#[test]
 fn space_is_given_back_and_the_tail_is_copied_forward() {
     let (disk, random) = (MemDisk::default(), Seeded::new(1));
     let (mut store, _) = open(&disk, 1);

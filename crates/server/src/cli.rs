@@ -324,9 +324,10 @@ pub enum Verb {
     List(Selection),
     /// Print the number of messages, as one integer
     ///
-    /// With `--json` and without FILTER it is an object that also says where all recipients are that
-    /// came in since the server started: `recovered` and `accepted` are `delivered`, `bounced`,
-    /// `expired`, `removed`, `queued` and `held`. `difference` is 0, or the server has made a mistake.
+    /// With `--json` and without FILTER it is an object that also says where all recipients are
+    /// that came in since the server started: `recovered` and `accepted` are `delivered`,
+    /// `bounced`, `expired`, `removed`, `queued` and `held`. `difference` is 0, or the server has
+    /// made a mistake.
     #[command(verbatim_doc_comment)]
     Count(Selection),
     /// Show messages in full: every recipient, its attempts, its last reply, its next attempt

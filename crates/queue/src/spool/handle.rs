@@ -60,6 +60,7 @@ pub(super) struct Inner {
     cache: Cache,
     key: Key,
     full: AtomicBool,
+    stuck: AtomicBool,
 }
 
 /// What the writer is asked to do.
@@ -107,6 +108,7 @@ impl Spool {
             cache: Cache::new(settings.cache),
             key,
             full: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         });
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
         let clock = world.clock.clone();
@@ -203,6 +205,12 @@ impl Spool {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.inner.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether not even outcomes can be written now, for want of room.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.inner.stuck.load(Ordering::Relaxed)
     }
 
     /// Writes what is waiting, seals the log and releases the lock. What comes later is refused
@@ -304,7 +312,7 @@ impl Writer {
 
     /// The next job. `None` when there is none for now (the disk is full, look again) or ever.
     async fn next(&mut self) -> Option<Job> {
-        if !self.store.is_full() {
+        if !self.store.is_full() && !self.store.is_stuck() {
             return self.jobs.recv().await;
         }
         let mut sleep = self.clock.sleep(LOOK_AT_FULL_DISK);
@@ -402,9 +410,7 @@ impl Writer {
                 _ => {}
             }
         }
-        self.inner
-            .full
-            .store(self.store.is_full(), Ordering::Relaxed);
+        self.say_whether_full();
         for wake in wakes {
             // Who waited may be gone; the change stands.
             match wake {
@@ -431,13 +437,17 @@ impl Writer {
         }
     }
 
+    fn say_whether_full(&self) {
+        let (full, stuck) = (self.store.is_full(), self.store.is_stuck());
+        self.inner.full.store(full, Ordering::Relaxed);
+        self.inner.stuck.store(stuck, Ordering::Relaxed);
+    }
+
     /// One step after each group; more while nobody waits.
     fn housekeep(&mut self) {
         loop {
             let more = self.store.housekeep_log();
-            self.inner
-                .full
-                .store(self.store.is_full(), Ordering::Relaxed);
+            self.say_whether_full();
             self.remove_files();
             if !more || !self.jobs.is_empty() {
                 return;

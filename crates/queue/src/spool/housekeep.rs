@@ -64,6 +64,9 @@ impl Store {
             return true;
         }
         self.restock();
+        if self.is_stuck() && self.ready.is_empty() {
+            self.create_small();
+        }
         self.leave_sparse_active();
         let Some(chore) = self.chore.take().or_else(|| self.next_chore()) else {
             return false;

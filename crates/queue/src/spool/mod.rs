@@ -28,6 +28,7 @@ mod prelude;
 mod read;
 mod record;
 mod recover;
+mod room;
 mod scan;
 mod segment;
 mod sidecar;

@@ -35,9 +35,6 @@ const ABORT_TRIES: usize = 3;
 /// Settle frames of one message before they are merged into one.
 const MERGE_AT: usize = 32;
 
-/// Empty segments that are made ahead: one to go on with, and one that only outcomes may use.
-const READY: usize = 2;
-
 /// The writing end of a spool; there is one.
 pub struct Store {
     pub(super) folders: Folders,
@@ -56,9 +53,11 @@ pub struct Store {
     pub(super) leaving: BTreeSet<u32>,
     pub(super) chore: Option<Chore>,
     garbage: Vec<[u8; 16]>,
-    full: bool,
+    pub(super) full: bool,
+    /// There was no room for an outcome, and there is none yet.
+    pub(super) stuck: bool,
     /// No empty segment could be made, and the operator was told.
-    short: bool,
+    pub(super) short: bool,
     pub(super) lock: Option<Box<dyn Lock>>,
 }
 
@@ -95,6 +94,7 @@ impl Store {
             chore: None,
             garbage: Vec::new(),
             full: false,
+            stuck: false,
             short: false,
             lock: Some(lock),
         };
@@ -123,6 +123,12 @@ impl Store {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// Whether not even outcomes can be written because the disk is full.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.stuck
     }
 
     /// Writes a body to a synced file of its own. Who does not commit it gives it to
@@ -432,7 +438,7 @@ impl Store {
     }
 
     /// Makes pending aborts durable.
-    fn write_aborts(&mut self) -> Result<(), WriteError> {
+    pub(super) fn write_aborts(&mut self) -> Result<(), WriteError> {
         for _ in 0..ABORT_TRIES {
             if self.aborts.is_empty() {
                 return Ok(());
@@ -462,52 +468,6 @@ impl Store {
         }
     }
 
-    /// Sees to an active segment with no abort outstanding.
-    pub(super) fn ensure_active(&mut self, is_commit: bool) -> Result<(), WriteError> {
-        self.write_aborts()?;
-        match self.active {
-            Some(_) => Ok(()),
-            None => self.advance(is_commit),
-        }
-    }
-
-    /// Seals the active segment and goes on to the next. The last empty one is for outcomes only.
-    pub(super) fn advance(&mut self, is_commit: bool) -> Result<(), WriteError> {
-        let needed = if is_commit { READY } else { 1 };
-        if self.ready.len() < needed {
-            self.restock();
-        }
-        if self.ready.len() < needed {
-            self.full |= is_commit;
-            return Err(WriteError::Full);
-        }
-        let Some(next) = self.ready.pop_front() else {
-            return Err(WriteError::Full);
-        };
-        if let Some(old) = self
-            .active
-            .and_then(|active| self.segments.get_mut(&active))
-        {
-            old.stage = Stage::Sealed;
-        }
-        let generation = next.home.generation;
-        self.admit(next);
-        self.active = Some(generation);
-        self.full = false;
-        Ok(())
-    }
-
-    /// On a full disk, leaves an active segment that holds little, so that its space is given back.
-    pub(super) fn leave_sparse_active(&mut self) {
-        let sparse = self
-            .active()
-            .is_some_and(|active| active.live < active.len / 4);
-        if self.full && sparse && !self.ready.is_empty() {
-            // There is an empty segment, so this cannot fail.
-            let _ = self.advance(false);
-        }
-    }
-
     /// Makes a segment known to readers and to the books.
     pub(super) fn admit(&mut self, segment: Segment) {
         let log = Log {
@@ -516,34 +476,6 @@ impl Store {
         };
         self.shared.lock().logs.insert(segment.home.generation, log);
         self.segments.insert(segment.home.generation, segment);
-    }
-
-    /// Makes empty segments until there are enough; says whether there are.
-    pub(super) fn restock(&mut self) -> bool {
-        while self.ready.len() < READY {
-            if !self.recycle_one() && !self.create_one() {
-                return false;
-            }
-        }
-        self.full = false;
-        self.short = false;
-        true
-    }
-
-    fn create_one(&mut self) -> bool {
-        let home = self.new_home();
-        match self.folders.create(home, self.settings.segment) {
-            Ok(segment) => self.ready.push_back(segment),
-            Err(fault) => {
-                // Tried again often while the disk is full: told once.
-                if !self.short {
-                    (self.settings.alarm)(&fault);
-                }
-                self.short = true;
-                return false;
-            }
-        }
-        true
     }
 
     /// The next generation, with a mark that nobody can guess.
