@@ -306,7 +306,7 @@ impl Session {
     }
 
     /// Whether [`begin`](Self::begin) is allowed now: after `Ready`, when no transaction is open
-    /// but for one whose final reply is owed.
+    /// but for those that are sent whole and whose final replies are owed.
     #[must_use]
     pub fn can_begin(&self) -> bool {
         let told = !matches!(self.events.back(), Some(Event::Ready(_)));
@@ -333,8 +333,9 @@ impl Session {
     pub fn begin_with(
         &mut self,
         transaction: Transaction,
-        options: Options,
+        mut options: Options,
     ) -> Result<(), Unsuitable> {
+        options.ahead &= self.settings.dialect == Dialect::Smtp && self.extensions.pipelining;
         if !self.can_begin() || transaction.recipients.is_empty() {
             return Err(Unsuitable::NotReady);
         }

@@ -66,8 +66,8 @@ pub const SIZE_DIGITS: usize = 20;
 /// both windows of the connection; replies to so many commands fit any of them.
 pub const PIPELINED_COMMANDS: usize = 100;
 
-/// Transactions a client may have open at once: one whose final reply is owed, and the next.
-pub const TRANSACTIONS_IN_FLIGHT: usize = 2;
+/// Transactions a client may have open at once: those whose final reply is owed, and the next.
+pub const TRANSACTIONS_IN_FLIGHT: usize = 8;
 
 /// Input buffer of a server session that waits for a command.
 pub const INPUT_IDLE: usize = 2 * 1024;

@@ -128,7 +128,7 @@ impl Script {
     /// `commands N`, `binary`, `limits`, `require-tls`, `deliver-by N`, `future-release N TIME`
     /// (in seconds since 1970), `priority`, `xclient`, `client`,
     /// `ahead`, `answer EVENT [<PATH>] REPLY`, `send REVERSE FORWARD… [size=N] [8bit] [utf8]
-    /// [chunk=N] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
+    /// [chunk=N] [ahead] [ret=…] [envid=…] BODY`, with `[notify=…] [orcpt=…]` behind the
     /// forward-path they go with; for a client `tls if-offered|required`, `login MECHANISM
     /// INITIAL|- RESPONSE…` (`""` for one without octets), and in `send` also `binary`,
     /// `requiretls`, `by=…`, `priority=…`.
@@ -240,6 +240,8 @@ fn transaction(text: &str) -> Send {
             options.priority = Some(Priority::parse(priority).unwrap());
         } else if let Some(size) = word.strip_prefix("chunk=") {
             options.chunk = Some(size.parse().unwrap());
+        } else if word == "ahead" {
+            options.ahead = true;
         } else if let Some(ret) = word.strip_prefix("ret=") {
             options.ret = Some(Ret::parse(ret).unwrap());
         } else if let Some(id) = word.strip_prefix("envid=") {

@@ -714,6 +714,7 @@ fn wished(mut sent: Sent, dice: &mut Seeded) -> Sent {
         DeliverBy::parse("-5;NT"),
     ][dice.below(4)];
     sent.options.priority = Priority::new(3).filter(|_| dice.chance(30));
+    sent.options.ahead = dice.chance(50);
     sent
 }
 

@@ -73,6 +73,8 @@ pub struct Connection {
     pub(super) peer: Extensions,
     pub(super) protection: Protection,
     transactions: u32,
+    /// A message went well on it.
+    proven: bool,
     clock: Arc<dyn Clock>,
     used_at: Duration,
     /// Why the stream ended; nothing is read or written any more.
@@ -95,6 +97,7 @@ impl Connection {
             peer: Extensions::default(),
             protection: Protection::default(),
             transactions: 0,
+            proven: false,
             used_at: clock.elapsed(),
             clock,
             broken: None,
@@ -162,6 +165,31 @@ impl Connection {
         self.transactions > 0
     }
 
+    /// Whether a message went well on it.
+    #[must_use]
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// The host cannot take this message; nothing was sent, and the connection is as before.
+    pub(super) fn begin(
+        &mut self,
+        transaction: Transaction,
+        options: Options,
+    ) -> Result<(), Unsuitable> {
+        self.session.begin_with(transaction, options)?;
+        self.transactions += 1;
+        Ok(())
+    }
+
+    /// Notes that it was used just now.
+    pub(super) fn used(&mut self) {
+        self.used_at = self.clock.elapsed();
+    }
+
     /// Sends one message.
     ///
     /// # Errors
@@ -171,8 +199,7 @@ impl Connection {
         (transaction, options): (Transaction, Options),
         parcel: &mut Parcel<'_>,
     ) -> Result<Transacted, Unsuitable> {
-        self.session.begin_with(transaction, options)?;
-        self.transactions += 1;
+        self.begin(transaction, options)?;
         let mut done = Transacted {
             outcomes: Vec::new(),
             lost: None,
@@ -185,8 +212,10 @@ impl Connection {
                     self.send_body(parcel).await;
                 }
                 Some(Event::Finished(all)) => {
+                    let accepted = |o: &_| matches!(o, RecipientOutcome::Accepted(_));
+                    self.proven |= all.iter().all(accepted);
                     done.outcomes = all;
-                    self.used_at = self.clock.elapsed();
+                    self.used();
                     // A host that also closes says so in the same breath (421), and a session that
                     // can begin again has nothing more to say.
                     if self.session.can_begin() {
@@ -211,7 +240,7 @@ impl Connection {
 
     /// Streams the content. When it cannot be read, or the host stops taking it, the connection is
     /// cut before the final dot: the host then has no message (RFC 5321 §4.1.1.4).
-    async fn send_body(&mut self, parcel: &mut Parcel<'_>) {
+    pub(super) async fn send_body(&mut self, parcel: &mut Parcel<'_>) {
         parcel.rewind();
         loop {
             let piece = match parcel.next().await {
@@ -296,7 +325,7 @@ impl Connection {
     }
 
     /// Writes what is to be written, then reads once.
-    async fn exchange(&mut self) -> Result<(), String> {
+    pub(super) async fn exchange(&mut self) -> Result<(), String> {
         poll_fn(|cx| {
             // A host that no longer reads may have said why: what it said is heard first.
             let _ = self.poll_write(cx);

@@ -9,6 +9,7 @@
 
 pub mod auth; // logging in to servers
 pub mod connection; // one dialogue over one stream
+pub mod flight; // several messages over one stream at once
 pub mod greeting; // from an address to a host that is ready
 pub mod helper; // writes mail files for another user
 mod late; // deliveries that outlast the patience for them
@@ -25,7 +26,7 @@ use posthaste_queue::schedule::Work;
 use posthaste_queue::spool::Stored;
 
 use crate::forward::Forwarding;
-use crate::route::{Route, Transport};
+use crate::route::{NextHop, Route, Transport};
 
 pub use connection::Connection;
 use local::Local;
@@ -69,13 +70,7 @@ pub async fn attempt(
                         .smtp
                         .try_each(route, &hops, &mut parcel, connection)
                         .await;
-                    attempted
-                        .outcomes
-                        .extend(indexes.into_iter().zip(tried.outcomes));
-                    attempted.destination_failed = tried.destination_failed;
-                    attempted.not_begun = tried.not_begun;
-                    attempted.passed_over = tried.passed_over;
-                    attempted.protection = tried.protection;
+                    attempted.take(&indexes, tried);
                 }
                 Err(reply) => {
                     attempted.destination_failed = reply.is_transient().then(|| reply.to_string());
@@ -91,4 +86,45 @@ pub async fn attempt(
     }
     attempted.faults.extend(parcel.into_fault());
     attempted
+}
+
+/// Tries to hand several messages to their next hop in one flight. Those that it gives nothing for
+/// are to be attempted alone.
+pub async fn attempt_together(
+    cargo: &[(&Work, &Stored)],
+    delivery: &Delivery,
+    connection: &mut Option<Connection>,
+) -> Vec<Option<Attempted>> {
+    let mut all: Vec<Option<Attempted>> = cargo.iter().map(|_| None).collect();
+    let Some(hop) = connection.as_ref().map(|open| open.hop().clone()) else {
+        return all;
+    };
+    let (mut parcels, mut packed) = (Vec::new(), Vec::new());
+    for (at, (work, stored)) in cargo.iter().enumerate() {
+        let (parcel, attempted) = Parcel::pack(work, stored, delivery);
+        let leads_there = leads_to(&hop, &parcel, delivery).await;
+        if leads_there && connection.as_ref().is_some_and(|c| c.takes_all(&parcel)) {
+            packed.push((at, parcel.indexes(), attempted));
+            parcels.push(parcel);
+        }
+    }
+    let tried = delivery.smtp.fly(&mut parcels, connection).await;
+    for ((at, indexes, mut attempted), tried) in packed.into_iter().zip(tried) {
+        if let (Some(tried), Some(slot)) = (tried, all.get_mut(at)) {
+            attempted.take(&indexes, tried);
+            *slot = Some(attempted);
+        }
+    }
+    all
+}
+
+/// Whether a message may go to this host with others.
+async fn leads_to(hop: &NextHop, parcel: &Parcel<'_>, delivery: &Delivery) -> bool {
+    let Some((_, first)) = parcel.recipients().first() else {
+        return false;
+    };
+    let transport = delivery.route.transport(&first.address);
+    let named = matches!(transport, Transport::Servers(..));
+    let hops = delivery.route.next_hops(&transport).await;
+    named && !parcel.requires_tls() && hops.is_ok_and(|hops| hops.contains(hop))
 }

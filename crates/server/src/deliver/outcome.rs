@@ -8,6 +8,7 @@ use std::sync::Arc;
 use posthaste_smtp::reply::Reply;
 
 use super::greeting::Protection;
+use super::smtp::Tried;
 use crate::fault::Fault;
 
 /// Octets of a host's reply that are kept, in queue, records and reports. A reply may have many
@@ -187,6 +188,16 @@ impl Outcome {
 }
 
 impl Attempted {
+    /// Takes over what servers made of the recipients with these indexes.
+    pub(super) fn take(&mut self, indexes: &[u32], tried: Tried) {
+        let outcomes = indexes.iter().copied().zip(tried.outcomes);
+        self.outcomes.extend(outcomes);
+        self.destination_failed = tried.destination_failed;
+        self.not_begun = tried.not_begun;
+        self.passed_over = tried.passed_over;
+        self.protection = tried.protection;
+    }
+
     /// The same outcome for all of `indexes`.
     pub fn settle_all(&mut self, indexes: &[u32], outcome: &Outcome) {
         self.outcomes

@@ -139,6 +139,7 @@ impl<'a> Parcel<'a> {
             envelope_id: message.envid.as_deref().and_then(EnvelopeId::parse),
             recipients: left.iter().filter_map(wishes).collect(),
             chunk: message.content.binary.then(|| self.stored.size()),
+            ahead: false,
             require_tls: message.require_tls,
             deliver_by: message.deliver_by.map(|by| time_left(by, now)),
             priority: Priority::new(message.priority).filter(|_| message.priority != 0),

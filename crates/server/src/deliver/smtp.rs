@@ -18,6 +18,7 @@ use posthaste_world::net::Endpoint;
 use posthaste_world::{Timestamp, World};
 
 use super::connection::{Connection, Unusable};
+use super::flight::{self, UnsuitableHosts};
 use super::greeting::{Caller, Protection};
 use super::outbound::Outbound;
 use super::parcel::Parcel;
@@ -31,6 +32,7 @@ pub const HOSTS_TRIED_MAX: usize = 5;
 /// The transport for servers.
 pub struct Smtp {
     caller: Caller,
+    unsuitable: UnsuitableHosts,
 }
 
 /// What a try at all next hops gave.
@@ -77,7 +79,55 @@ impl Smtp {
                 hello_name,
                 outbound,
             },
+            unsuitable: UnsuitableHosts::default(),
         }
+    }
+
+    /// Whether several messages may be sent in one flight on a connection.
+    #[must_use]
+    pub fn may_fly(&self, connection: &Connection) -> bool {
+        let now = self.caller.world.clock.elapsed();
+        connection.may_fly() && !self.unsuitable.contain(&connection.hop().endpoint, now)
+    }
+
+    /// Sends messages in one flight. None for one that is to be tried alone: it was not sent, or
+    /// what the host answered is not to be believed. A connection that may be used again is left in
+    /// `connection`.
+    pub async fn fly(
+        &self,
+        parcels: &mut [Parcel<'_>],
+        connection: &mut Option<Connection>,
+    ) -> Vec<Option<Tried>> {
+        let Some(mut open) = connection.take() else {
+            return parcels.iter().map(|_| None).collect();
+        };
+        let clock = &self.caller.world.clock;
+        let (host, taken_over) = (open.hop().host.clone(), open.takes_over());
+        let flown = open.fly(parcels, clock.now()).await;
+        let why = flown.lost.as_deref().unwrap_or("the connection was lost");
+        let believed = flight::believed(&flown.answers);
+        let in_step = believed.iter().all(|believed| *believed);
+        let answers = flown.answers.into_iter().zip(believed).zip(parcels);
+        let tried = answers.map(|((answer, believed), parcel)| {
+            let answer = answer.filter(|_| believed)?;
+            let mut progress = Progress::new(answer.len());
+            progress.protection = open.protection().clone();
+            for (index, answer) in answer.into_iter().enumerate() {
+                progress.take(index, answer, &host, (true, why));
+            }
+            for outcome in progress.outcomes.iter_mut().flatten() {
+                outcome.taken_over = taken_over;
+            }
+            progress.is_complete().then(|| progress.conclude(parcel))
+        });
+        let tried = tried.collect();
+        if flown.lost.is_some() || !in_step {
+            self.unsuitable.add(&open.hop().endpoint, clock.elapsed());
+            open.close().await;
+        } else {
+            *connection = Some(open);
+        }
+        tried
     }
 
     /// Tries `hops` in order, a kept connection to one of them first, until every recipient has an

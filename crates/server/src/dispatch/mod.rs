@@ -12,7 +12,9 @@ mod hands;
 mod record;
 mod unused;
 
+use std::future::poll_fn;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use posthaste_queue::backoff::Intervals;
@@ -21,9 +23,9 @@ use posthaste_queue::invariants;
 use posthaste_queue::schedule::{Purpose, Work};
 use posthaste_queue::spool::{NewMessage, Stored};
 use posthaste_queue::{self as queue, OperatorError, Queue, QueueId};
-use posthaste_world::{Timestamp, World};
+use posthaste_world::{BoxFuture, Timestamp, World};
 
-use crate::deliver::{self, Attempted, Connection, Delivery, Fate, Outcome};
+use crate::deliver::{self, Attempted, Connection, Delivery, Fate, Outcome, flight};
 use crate::fault::Fault;
 use crate::feedback::Feedback;
 use crate::report::Reports;
@@ -171,7 +173,12 @@ impl Dispatch {
                 stages = current;
             }
             let hands = Hands::new(&self.queue, work);
-            self.deliver(hands, &stages, &mut connection).await;
+            let smtp = &stages.delivery.smtp;
+            if connection.as_ref().is_some_and(|open| smtp.may_fly(open)) {
+                self.deliver_several(hands, &stages, &mut connection).await;
+            } else {
+                self.deliver(hands, &stages, &mut connection).await;
+            }
         }
         if let Some(connection) = connection {
             self.close(
@@ -185,20 +192,108 @@ impl Dispatch {
 
     /// The delivery of one message to one destination.
     async fn deliver(&self, hands: Hands, stages: &Stages, connection: &mut Option<Connection>) {
+        let Some((hands, stored)) = self.read(hands).await else {
+            return;
+        };
+        self.deliver_read(hands, stored, stages, connection).await;
+    }
+
+    async fn deliver_read(
+        &self,
+        hands: Hands,
+        stored: Stored,
+        stages: &Stages,
+        connection: &mut Option<Connection>,
+    ) {
         let Some(work) = hands.work() else { return };
         let begun = self.world.clock.elapsed();
-        let stored = match self.queue.read(work.id).await {
-            Ok(stored) => stored,
-            Err(fault) => {
-                return self
-                    .log
-                    .fault(&format!("reading message {}", work.id), &fault);
-            }
-        };
         let attempted = match overdue(work, &stored, self.world.clock.now()) {
             Some(attempted) => attempted,
             None => deliver::attempt(work, &stored, &stages.delivery, connection).await,
         };
+        self.conclude(hands, stored, attempted, (begun, stages))
+            .await;
+    }
+
+    /// Reads the message that somebody works on. When it cannot be read, the work is put back.
+    async fn read(&self, hands: Hands) -> Option<(Hands, Stored)> {
+        let id = hands.work()?.id;
+        match self.queue.read(id).await {
+            Ok(stored) => Some((hands, stored)),
+            Err(fault) => {
+                self.log.fault(&format!("reading message {id}"), &fault);
+                None
+            }
+        }
+    }
+
+    /// The delivery of a message, and of others that are due at its destination, over a connection
+    /// that takes several at once. No worker takes more than its share: others may have connections
+    /// of their own.
+    async fn deliver_several(
+        &self,
+        hands: Hands,
+        stages: &Stages,
+        connection: &mut Option<Connection>,
+    ) {
+        let begun = self.world.clock.elapsed();
+        let Some(destination) = hands.work().map(|work| work.destination.clone()) else {
+            return;
+        };
+        let standing = self.queue.destination(&destination);
+        let share = standing.map_or(0, |d| d.waiting / d.workers.max(1));
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        let (mut next, mut octets) = (Some(hands), 0);
+        while let Some(hands) = next.take() {
+            if let Some((hands, stored)) = self.read(hands).await {
+                let size = stored.size();
+                if size > flight::OCTETS_MAX - octets {
+                    alone.push((hands, stored));
+                    break;
+                }
+                octets += size;
+                together.push((hands, stored));
+            }
+            if together.len() < flight::MESSAGES_MAX.min(share + 1) {
+                let more = self.queue.take(&destination);
+                next = more.map(|work| Hands::new(&self.queue, work));
+            }
+        }
+        let mut ends: Vec<BoxFuture<'_, ()>> = Vec::new();
+        if together.len() > 1 {
+            let cargo: Vec<_> = together
+                .iter()
+                .filter_map(|(hands, stored)| Some((hands.work()?, stored)))
+                .collect();
+            let attempted = deliver::attempt_together(&cargo, &stages.delivery, connection).await;
+            for ((hands, stored), attempted) in together.drain(..).zip(attempted) {
+                match attempted {
+                    Some(attempted) => ends.push(Box::pin(self.conclude(
+                        hands,
+                        stored,
+                        attempted,
+                        (begun, stages),
+                    ))),
+                    None => alone.push((hands, stored)),
+                }
+            }
+        }
+        // Their outcomes share a sync.
+        all(ends).await;
+        for (hands, stored) in together.into_iter().chain(alone) {
+            self.deliver_read(hands, stored, stages, connection).await;
+        }
+    }
+
+    /// Notes what became of a message, makes it durable, and says so.
+    async fn conclude(
+        &self,
+        hands: Hands,
+        stored: Stored,
+        attempted: Attempted,
+        (begun, stages): (Duration, &Stages),
+    ) {
+        let Some(work) = hands.work() else { return };
         let outcomes = self.outcomes(&stored, &attempted, stages);
         let reports = stages.reports.due(&stored, &attempted.outcomes).await;
         self.note_destination(work, &attempted);
@@ -386,6 +481,18 @@ fn overdue(work: &Work, stored: &Stored, now: Timestamp) -> Option<Attempted> {
     let mut attempted = Attempted::default();
     attempted.settle_all(&ours, &Outcome::overdue());
     Some(attempted)
+}
+
+/// Runs futures to their ends, all at once.
+async fn all(mut futures: Vec<BoxFuture<'_, ()>>) {
+    poll_fn(|cx| {
+        futures.retain_mut(|future| future.as_mut().poll(cx).is_pending());
+        match futures.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// The new progress of recipients, as `change` makes it of the old one and the outcome.

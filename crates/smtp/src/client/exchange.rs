@@ -30,6 +30,8 @@ pub(super) struct Exchange {
     content: Option<Content>,
     /// Where in the output the final dot, or the chunk, ends.
     dot: Option<u64>,
+    /// BDAT was said, and its end was not accepted (yet).
+    chunked: bool,
 }
 
 /// How far one recipient is.
@@ -109,6 +111,7 @@ impl Exchange {
             mail_accepted: false,
             content: None,
             dot: None,
+            chunked: false,
         }
     }
 
@@ -123,9 +126,10 @@ impl Exchange {
         if let (Expect::Data, Some(size), true) = (expect, self.options.chunk, extensions.chunking)
         {
             // Whom it goes to is known first: no content for nobody, and LMTP answers for each.
-            if self.owed > 0 {
+            if self.owed > 0 && !self.options.ahead {
                 return None;
             }
+            self.chunked = true;
             push_display(out, format_args!("BDAT {size} LAST\r\n"));
             self.content = Some(Content::Chunk(match self.transaction.body {
                 BodyType::BinaryMime => Chunk::binary(size),
@@ -172,7 +176,10 @@ impl Exchange {
                     recipient.decide(outcome(reply));
                 }
             }
-            _ => self.decide_all(|| outcome(reply)),
+            _ => {
+                self.chunked &= !(expect == Expect::EndOfData && reply.is_positive());
+                self.decide_all(|| outcome(reply));
+            }
         }
         Ok(Then::Nothing)
     }
@@ -214,9 +221,10 @@ impl Exchange {
         self.owed == 0 && self.content.is_none() && self.next_command().is_none()
     }
 
-    /// Whether the peer still thinks of it as open after its end.
+    /// Whether the peer may still think of it as open after its end. What state a chunk leaves that
+    /// was not accepted, nobody can tell (RFC 3030 §2).
     pub(super) fn leaves_open(&self) -> bool {
-        self.mail_accepted && self.dot.is_none()
+        self.chunked || (self.mail_accepted && self.dot.is_none())
     }
 
     /// Gives the recipients that nothing was decided for an outcome.
