@@ -340,7 +340,10 @@ impl Session {
             return Err(Unsuitable::NotReady);
         }
         transaction.suits(&options, &self.extensions, self.secure)?;
-        let reset_first = std::mem::take(&mut self.unreset);
+        // In a flight nobody knows yet whether the peer took the last chunk; if it did not, its
+        // transaction may still be open, and would swallow this one.
+        let in_doubt = options.ahead && options.chunk.is_some() && !self.exchanges.is_empty();
+        let reset_first = std::mem::take(&mut self.unreset) || in_doubt;
         self.exchanges.push_back(Exchange::new(
             transaction,
             options,

@@ -44,8 +44,12 @@ const PAUSE_S: u64 = 240;
 const CALM: Duration = Duration::from_secs(4 * 24 * 3600);
 /// Alarms of one run: beyond it something wakes itself for ever.
 const ALARMS_MAX: u64 = 2_000_000;
-/// Connections to one destination that a server of ours has at once, and as many that end.
-const CONNECTIONS_MAX: usize = 40;
+/// Connections to one destination that a server of ours has at once: few, so that messages wait for
+/// each other.
+const CONNECTIONS_OURS: usize = 2;
+/// Connections to one host that a server of ours has at once: two named servers are one destination,
+/// MX may make two more of each host, and as many are about to end.
+const CONNECTIONS_MAX: usize = 12;
 /// How long before a crash a message may have been handed over without the crashed server knowing.
 const IN_DOUBT: Duration = Duration::from_secs(60);
 /// Process 0 is the world outside.
@@ -550,12 +554,22 @@ subaddress = "+"
 [relay]
 networks = ["{}"]
 
+[limits]
+connections_per_destination = {CONNECTIONS_OURS}
+
+# Those that the operator names get several messages in one flight.
+[[route]]
+recipients = ["d0.sim", "d1.sim"]
+via = ["smtp://{}", "smtp://{}"]
+
 [retry]
 intervals = ["1m", "5m", "15m"]
 expire_after = "2d"
 delay_notice_after = "4h"
 "#,
         address(n),
-        address(30)
+        address(30),
+        address(10),
+        address(11),
     )
 }

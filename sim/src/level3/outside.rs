@@ -3,14 +3,15 @@
 //! They speak SMTP with the shipped session, so that what is tested is our delivery and not their
 //! grammar; the moods say where they misbehave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste_smtp::address::ReversePath;
+use posthaste_smtp::limits::TRANSACTIONS_IN_FLIGHT;
 use posthaste_smtp::reply::Reply;
-use posthaste_smtp::server::{Accepted, Event, Session, Settings};
+use posthaste_smtp::server::{Accepted, Closed, Event, Session, Settings};
 use posthaste_world::net::{Endpoint, Listener};
 use posthaste_world::{BoxStream, Clock, Net, Timestamp, Work};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,22 +132,33 @@ impl Outside {
             self.scene.clock.sleep(Duration::from_secs(3600)).await;
             return;
         }
+        let mut settings = Settings::new(self.name.as_str());
+        // Half of them take several transactions in one flight.
+        settings.extensions.chunking = self.host_is_even();
         let mut visit = Visit {
             outside: self,
             stream,
             from: peer.ip().unwrap_or(self.host),
             begun: self.scene.clock.now(),
-            session: Session::new(Settings::new(self.name.as_str())),
+            session: Session::new(settings),
             transactions: 0,
             null_sender: false,
             to: Vec::new(),
             content: Vec::new(),
-            unheard: Vec::new(),
+            unheard: VecDeque::new(),
         };
         visit.converse().await;
-        // Whoever did not come back after our 250 may not have heard it.
-        let unheard = std::mem::take(&mut visit.unheard);
-        self.excuse(&unheard);
+        // Who did not say goodbye may not have heard our last 250s.
+        for addresses in visit.unheard {
+            self.excuse(&addresses);
+        }
+    }
+
+    fn host_is_even(&self) -> bool {
+        match self.host {
+            IpAddr::V4(host) => host.octets()[3].is_multiple_of(2),
+            IpAddr::V6(_) => false,
+        }
     }
 
     fn excuse(&self, addresses: &[String]) {
@@ -158,9 +170,10 @@ impl Outside {
     pub(super) fn crashed(&self, sender: IpAddr, since: Timestamp) {
         let now = self.scene.clock.now();
         crate::locked(&self.crashes).push((now, sender));
-        let recent = std::mem::take(&mut *crate::locked(&self.recent));
-        for (at, from, addresses) in recent {
-            if from == sender && at >= since {
+        let theirs = |(_, from, _): &mut (_, IpAddr, _)| *from == sender;
+        let recent: Vec<_> = crate::locked(&self.recent).extract_if(.., theirs).collect();
+        for (at, _, addresses) in recent {
+            if at >= since {
                 self.excuse(&addresses);
             }
         }
@@ -201,8 +214,9 @@ struct Visit<'a> {
     null_sender: bool,
     to: Vec<String>,
     content: Vec<u8>,
-    /// Whom the last accepted message was for, until the other end speaks again.
-    unheard: Vec<String>,
+    /// Whom the last accepted messages were for, as many as may be in one flight: that the other end
+    /// goes on does not say that it has heard.
+    unheard: VecDeque<Vec<String>>,
 }
 
 /// What to do next in a dialogue.
@@ -239,8 +253,7 @@ impl Visit<'_> {
         let Some(event) = self.session.next() else {
             return Next::Close;
         };
-        if !matches!(event, Event::Closed(_)) {
-            // It speaks again, or ended in order: then it has heard us.
+        if matches!(event, Event::Closed(Closed::Quit)) {
             self.unheard.clear();
         }
         match event {
@@ -320,7 +333,10 @@ impl Visit<'_> {
         if crate::locked(&self.outside.crashes).iter().any(gone) {
             self.outside.excuse(&self.to);
         }
-        self.unheard.clone_from(&self.to);
+        self.unheard.push_back(self.to.clone());
+        if self.unheard.len() > TRANSACTIONS_IN_FLIGHT {
+            self.unheard.pop_front();
+        }
         crate::locked(&self.outside.recent).push((now, self.from, self.to.clone()));
     }
 

@@ -270,6 +270,9 @@ section! {
         /// ends: who tries many addresses looks for those that exist. Users, the `networks` of
         /// `[relay]` and those of `exempt` may name any number.
         refused_recipients: Count = Is("100");
+        /// Connections of ours to one destination at once, and deliveries into the mailboxes of one
+        /// domain; 1 to 500.
+        connections_per_destination: Count = Is("20");
         /// Octets per second at which a message must come, on average over five minutes. A slower
         /// one gets 421.
         transfer_rate: Count = Is("100");

@@ -273,6 +273,8 @@ pub struct Limits {
     pub errors: u32,
     /// Refused recipients in one session.
     pub refused_recipients: u32,
+    /// Connections of ours to one destination at once; 1 to 500.
+    pub connections_per_destination: usize,
     /// Octets per second at which a message must come at least, averaged over
     /// [`pace::WINDOW`](crate::receive::pace::WINDOW).
     pub transfer_rate: u64,
@@ -303,6 +305,7 @@ impl Default for Limits {
             commands: 1_000,
             errors: 20,
             refused_recipients: 100,
+            connections_per_destination: 20,
             transfer_rate: 100,
             transaction_time: Duration::from_secs(3 * 3600),
             hello_time: Duration::from_secs(300),

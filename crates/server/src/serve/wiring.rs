@@ -34,8 +34,6 @@ use crate::tls::roots;
 
 use super::{Parts, SMTP_PORT, takes_mail_by_mx};
 
-/// Workers (connections) at once to one destination.
-const WORKERS_PER_DESTINATION: usize = 20;
 /// Workers at once in all.
 const WORKERS: usize = 500;
 /// The directory by which new messages are scheduled; a reload exchanges it.
@@ -222,7 +220,7 @@ pub(super) fn schedule_settings(config: &Config) -> schedule::Settings {
     schedule::Settings {
         intervals: Intervals::new(&retry.intervals),
         workers: WORKERS,
-        workers_per_destination: WORKERS_PER_DESTINATION,
+        workers_per_destination: config.limits.connections_per_destination,
         classes: vec![ordinary, report],
     }
 }

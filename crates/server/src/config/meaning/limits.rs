@@ -15,6 +15,8 @@ const RECIPIENTS_MAX: u64 = 50_000;
 const MESSAGE_SIZE_MIN: u64 = 64 * 1024;
 /// Largest limit of a message's size.
 const MESSAGE_SIZE_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Most connections of ours to one destination: all that there are.
+const PER_DESTINATION_MAX: u64 = 500;
 /// Most connections at once: fewer than the addresses that are remembered.
 const CONNECTIONS_MAX: u64 = 50_000;
 /// Longest time that mail can be held for its sender.
@@ -48,10 +50,13 @@ impl Meaning<'_> {
             );
         }
         let connections = self.count(written.connections.as_ref(), CONNECTIONS_MAX);
+        let each = written.connections_per_destination.as_ref();
+        let each = self.count(each, PER_DESTINATION_MAX);
         let limits = Limits {
             message_size: size.value.0,
             recipients: usize::try_from(recipients.value.0).ok()?,
             connections: usize::try_from(connections?).ok()?,
+            connections_per_destination: usize::try_from(each?).ok()?,
             transfer_rate: self
                 .count(written.transfer_rate.as_ref(), COUNT_MAX)?
                 .into(),

@@ -1,0 +1,206 @@
+//! Several messages to one host in one flight: the next transaction follows the final dot of the
+//! last (RFC 2920 §3.1), and where the host offers CHUNKING each is sent whole before any reply
+//! (RFC 3030 §4.2). A round trip then carries one message, or several, instead of half a message.
+//!
+//! Its bounds: servers that the operator named, since one that MX names is a stranger; a connection
+//! on which a message went well before; [`MESSAGES_MAX`] messages and [`OCTETS_MAX`] octets. A host
+//! that refuses something in a flight may lose the thread: what it refuses after that is not
+//! believed, and sent again alone. A connection that is lost has an outcome for each message whose
+//! end it got (RFC 1047); the others are sent again. A host that did either gets no flights for
+//! [`UNSUITABLE_FOR`].
+//!
+//! This module does **not** choose the messages, and reports nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use posthaste_smtp::Dialect;
+use posthaste_smtp::client::{Event, Lost, RecipientOutcome, Unsuitable};
+use posthaste_smtp::limits::TRANSACTIONS_IN_FLIGHT;
+use posthaste_world::Timestamp;
+use posthaste_world::net::Endpoint;
+
+use super::connection::Connection;
+use super::parcel::Parcel;
+
+/// Messages of one flight.
+pub const MESSAGES_MAX: usize = TRANSACTIONS_IN_FLIGHT;
+/// Octets of content of one flight.
+pub const OCTETS_MAX: u64 = 1 << 20;
+/// How long a host that lost the thread gets one message at a time.
+pub const UNSUITABLE_FOR: Duration = Duration::from_secs(600);
+/// Such hosts that are remembered.
+const UNSUITABLE_MAX: usize = 1000;
+
+/// What a host answered in a flight.
+pub(super) struct Flown {
+    /// By parcel, and there by recipient; none for one that was not begun.
+    pub(super) answers: Vec<Option<Vec<RecipientOutcome>>>,
+    /// Why the connection ended, when it did.
+    pub(super) lost: Option<String>,
+}
+
+/// Hosts that lost the thread, and until when they are remembered (elapsed time).
+#[derive(Default)]
+pub(super) struct UnsuitableHosts(Mutex<BTreeMap<Endpoint, Duration>>);
+
+impl UnsuitableHosts {
+    pub(super) fn contain(&self, host: &Endpoint, now: Duration) -> bool {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(host).is_some_and(|until| *until > now)
+    }
+
+    pub(super) fn add(&self, host: &Endpoint, now: Duration) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|_, until| *until > now);
+        if hosts.len() < UNSUITABLE_MAX {
+            hosts.insert(host.clone(), now + UNSUITABLE_FOR);
+        }
+    }
+}
+
+/// Which answers of a flight are to be believed. From the first transaction on that was not wholly
+/// accepted, the host may take what follows for something else; one that it accepts it has
+/// understood, and one that was lost after its end it may have.
+pub(super) fn believed(answers: &[Option<Vec<RecipientOutcome>>]) -> Vec<bool> {
+    let mut in_step = true;
+    let mut believed = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let outcomes = answer.as_deref().unwrap_or_default();
+        let accepted = |o: &RecipientOutcome| matches!(o, RecipientOutcome::Accepted(_));
+        let ended = |o: &RecipientOutcome| {
+            accepted(o) || matches!(o, RecipientOutcome::Lost(Lost::AfterEndOfData))
+        };
+        believed.push(in_step || outcomes.iter().any(ended));
+        in_step &= outcomes.iter().all(accepted);
+    }
+    believed
+}
+
+impl Connection {
+    /// Whether several messages may be sent on it at once.
+    #[must_use]
+    pub(super) fn may_fly(&self) -> bool {
+        let named = !self.hop().by_mx && self.hop().dialect == Dialect::Smtp;
+        named && self.peer.pipelining && self.is_proven() && self.takes_another()
+    }
+
+    /// Whether it takes all recipients of a parcel in one transaction.
+    #[must_use]
+    pub(super) fn takes_all(&self, parcel: &Parcel<'_>) -> bool {
+        let all: Vec<usize> = (0..parcel.recipients().len()).collect();
+        self.takes(&parcel.transaction(&all).recipients) == all.len()
+    }
+
+    /// Sends the parcels, each in one transaction for all of its recipients, without waiting for
+    /// more replies than it must.
+    pub(super) async fn fly(&mut self, parcels: &mut [Parcel<'_>], now: Timestamp) -> Flown {
+        let mut flown = Flown {
+            answers: vec![None; parcels.len()],
+            lost: None,
+        };
+        let mut begun: VecDeque<usize> = VecDeque::new();
+        let mut next = 0;
+        let mut waiting = false;
+        loop {
+            if let Some(event) = self.session.next() {
+                waiting = false;
+                match event {
+                    // Only the last one that was begun has content left to give.
+                    Event::SendBody => {
+                        let last = begun.back().and_then(|at| parcels.get_mut(*at));
+                        if let Some(parcel) = last {
+                            self.send_body(parcel).await;
+                        }
+                    }
+                    Event::Finished(outcomes) => {
+                        let first = begun.pop_front();
+                        if let Some(answer) = first.and_then(|at| flown.answers.get_mut(at)) {
+                            *answer = Some(outcomes);
+                        }
+                    }
+                    Event::Closed(closed) => {
+                        let why = self.why(&closed);
+                        self.cut(why.clone());
+                        flown.lost = Some(why);
+                        return flown;
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            if self.takes_another()
+                && let Some(parcel) = parcels.get(next)
+            {
+                if self.begin_in_flight(parcel, now).is_ok() {
+                    begun.push_back(next);
+                }
+                next += 1;
+                continue;
+            }
+            if begun.is_empty() {
+                self.used();
+                return flown;
+            }
+            if !waiting {
+                self.timer.set(self.session.patience());
+                waiting = true;
+            }
+            if let Err(why) = self.exchange().await {
+                self.cut(why);
+            }
+        }
+    }
+
+    fn begin_in_flight(&mut self, parcel: &Parcel<'_>, now: Timestamp) -> Result<(), Unsuitable> {
+        let all: Vec<usize> = (0..parcel.recipients().len()).collect();
+        let mut options = parcel.options(&all, now);
+        options.require_tls &= self.offers_require_tls();
+        if self.peer.chunking {
+            options.chunk = Some(parcel.stored().size());
+            options.ahead = true;
+        }
+        self.begin(parcel.transaction(&all), options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_smtp::reply::Reply;
+
+    use super::*;
+
+    fn accepted() -> RecipientOutcome {
+        RecipientOutcome::Accepted(Reply::new(250, (2, 0, 0), "ok"))
+    }
+
+    fn refused() -> RecipientOutcome {
+        RecipientOutcome::Refused(Reply::new(503, (5, 5, 1), "nested MAIL"))
+    }
+
+    #[test]
+    fn a_refusal_is_believed_until_the_host_may_have_lost_the_thread() {
+        let cases: [(&[RecipientOutcome], bool); 6] = [
+            (&[accepted()], true),
+            (&[refused(), accepted()], true),
+            (&[refused()], false),
+            (&[accepted()], true),
+            (&[RecipientOutcome::Lost(Lost::AfterEndOfData)], true),
+            (&[RecipientOutcome::Lost(Lost::BeforeEndOfData)], false),
+        ];
+        let answers: Vec<_> = cases.iter().map(|(o, _)| Some(o.to_vec())).collect();
+        let expected: Vec<_> = cases.iter().map(|(_, believed)| *believed).collect();
+        assert_eq!(believed(&answers), expected);
+    }
+
+    #[test]
+    fn hosts_that_lost_the_thread_are_remembered_for_a_while() {
+        let hosts = UnsuitableHosts::default();
+        let host = Endpoint::Tcp(([192, 0, 2, 1], 25).into());
+        assert!(!hosts.contain(&host, Duration::ZERO));
+        hosts.add(&host, Duration::ZERO);
+        assert!(hosts.contain(&host, UNSUITABLE_FOR - Duration::from_secs(1)));
+        assert!(!hosts.contain(&host, UNSUITABLE_FOR));
+    }
+}
