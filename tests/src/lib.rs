@@ -20,7 +20,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod client;
+pub mod distance;
 pub mod generated;
+pub mod hop;
 pub mod load;
 pub mod mailbox;
 pub mod messages;

@@ -16,14 +16,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use posthaste_tests::client::Dialogue;
+use posthaste_tests::hop::{NextHop, mark};
 use posthaste_tests::messages::{large, sample};
 use posthaste_tests::server::{Server, Told, program, told};
 use posthaste_tests::{SOON, mailbox, root, setup, skip, until};
@@ -84,7 +85,7 @@ fn what_got_a_250_arrives_whatever_happens_to_the_machine() {
     let Some(disk) = Disk::mount() else { return };
     let kills: usize =
         std::env::var("KILLS").map_or(KILLS, |text| text.parse().expect("KILLS is a number"));
-    let hop = NextHop::start();
+    let hop = NextHop::start(&["PIPELINING"]);
     let mut house = House::new(&disk, &hop);
     let book = Book::default();
     let mut rounds: BTreeMap<String, usize> = BTreeMap::new();
@@ -400,12 +401,6 @@ impl<'a> Load<'a> {
     }
 }
 
-/// The mark of a message: its last line.
-fn mark(message: &[u8]) -> String {
-    let text = String::from_utf8_lossy(message);
-    text.lines().last().unwrap_or_default().to_owned()
-}
-
 /// A small file system in a mount namespace that lives as long as this.
 struct Disk {
     holder: Child,
@@ -473,89 +468,5 @@ impl Drop for Disk {
         // The namespace, and the disk in it, end with its last process.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
-    }
-}
-
-/// A next hop that keeps the marks of what it took, and can be frozen.
-struct NextHop {
-    address: SocketAddr,
-    shared: Arc<Hop>,
-}
-
-#[derive(Default)]
-struct Hop {
-    arrived: Mutex<Vec<String>>,
-    frozen: Mutex<bool>,
-    thawed: Condvar,
-}
-
-impl NextHop {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("its number");
-        let shared = Arc::new(Hop::default());
-        let hop = shared.clone();
-        std::thread::spawn(move || {
-            for socket in listener.incoming().map_while(Result::ok) {
-                let hop = hop.clone();
-                std::thread::spawn(move || hop.serve(&socket));
-            }
-        });
-        NextHop { address, shared }
-    }
-
-    fn freeze(&self) {
-        *self.shared.frozen.lock().unwrap() = true;
-    }
-
-    fn thaw(&self) {
-        *self.shared.frozen.lock().unwrap() = false;
-        self.shared.thawed.notify_all();
-    }
-
-    fn arrived(&self) -> Vec<String> {
-        self.shared.arrived.lock().unwrap().clone()
-    }
-}
-
-impl Hop {
-    fn wait_while_frozen(&self) {
-        let frozen = self.frozen.lock().unwrap();
-        drop(self.thawed.wait_while(frozen, |frozen| *frozen).unwrap());
-    }
-
-    /// One connection, until the other side goes.
-    fn serve(&self, socket: &TcpStream) -> Option<()> {
-        let mut out = socket;
-        let mut lines = BufReader::new(socket);
-        let mut say = |text: &str| out.write_all(text.as_bytes()).ok();
-        say("220 hop.example\r\n")?;
-        let mut last = String::new();
-        let mut in_data = false;
-        loop {
-            let mut line = Vec::new();
-            if lines.read_until(b'\n', &mut line).ok()? == 0 {
-                return None;
-            }
-            self.wait_while_frozen();
-            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-            if in_data && line == "." {
-                in_data = false;
-                self.arrived.lock().unwrap().push(last.clone());
-                say("250 2.0.0 taken\r\n")?;
-            } else if in_data {
-                last = line;
-            } else {
-                match line.get(..4).unwrap_or_default() {
-                    "EHLO" => say("250-hop.example\r\n250 PIPELINING\r\n")?,
-                    "DATA" => {
-                        in_data = true;
-                        say("354 go on\r\n")?;
-                    }
-                    "QUIT" => return say("221 bye\r\n"),
-                    _ => say("250 ok\r\n")?,
-                }
-            }
-        }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let build = ["build", "--release", "--locked", "--package", "posthaste"];
     command::cargo().args(build).run()?;
     let mut words = PROCESSES.to_vec();
-    words.extend(["--test", "bench", "--test", "scale"]);
+    words.extend(["--test", "bench", "--test", "scale", "--test", "flights"]);
     words.extend(["--", "--ignored", "--nocapture"]);
     words.push("--test-threads=1");
     // Functions have no hyphens.
