@@ -57,7 +57,7 @@ impl Distant {
             for socket in listener.incoming().map_while(Result::ok) {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
                 let way = shared.clone();
-                spawn(move || drop(way.join(socket)));
+                spawn(move || drop(way.join(&socket)));
             }
         });
         Distant { address, way }
@@ -83,12 +83,12 @@ fn spawn(work: impl FnOnce() + Send + 'static) {
 }
 
 impl Way {
-    fn join(self: Arc<Self>, client: TcpStream) -> std::io::Result<()> {
+    fn join(self: &Arc<Self>, client: &TcpStream) -> std::io::Result<()> {
         let server = TcpStream::connect(self.to)?;
-        for socket in [&client, &server] {
+        for socket in [client, &server] {
             socket.set_nodelay(true)?;
         }
-        for (from, to, says) in [(&client, &server, false), (&server, &client, true)] {
+        for (from, to, says) in [(client, &server, false), (&server, client, true)] {
             let (pieces, due) = channel();
             let (reader, writer) = (from.try_clone()?, to.try_clone()?);
             let (here, there) = (self.clone(), self.clone());

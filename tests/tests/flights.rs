@@ -1,5 +1,5 @@
-//! Several messages in one flight: nothing is lost where connections are, and what a round trip of 50
-//! ms costs beside Postfix (`cargo xtask bench flights`).
+//! Several messages in one flight: nothing is lost where connections are, and what a round trip of
+//! 50 ms costs beside Postfix (`cargo xtask bench flights`).
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use posthaste_tests::peer::Postfix;
 use posthaste_tests::server::Server;
 use posthaste_tests::{free_address, setup, until};
 
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(120);
 /// Messages that go over connections which are lost.
 const MESSAGES: usize = 600;
 /// Of a thousand pieces, so many reset their connection: more than one connection in a hundred.
@@ -83,8 +83,8 @@ fn what_is_sent_in_flights_over_connections_that_are_lost_arrives() {
         let in_doubt = in_doubt.count();
         let (connections, resets) = way.connections();
         println!(
-            "{MESSAGES} messages, {connections} connections, {resets} reset: {} lost, {twice} second \
-             copies of {in_doubt} whose end was sent and not acknowledged",
+            "{MESSAGES} messages, {connections} connections, {resets} reset: {} lost, {twice} \
+             second copies of {in_doubt} whose end was sent and not acknowledged",
             lost.len()
         );
         assert!(resets > 0);
@@ -133,7 +133,7 @@ fn flights() {
         let Some(far) = Postfix::start(free_address(), &receiver) else {
             return;
         };
-        let way = || Distant::new(far.address, DELAY, 0, "Ok: queued as");
+        let way = || Distant::new(far.address, DELAY, 0, "queued as ");
         let (one, other) = (way(), way());
         let mut posthaste = relay(one.address, CONNECTIONS);
         posthaste.run_unheard();

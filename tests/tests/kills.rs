@@ -311,7 +311,8 @@ impl<'a> House<'a> {
     }
 }
 
-/// Lets a moment pass that is another one each time. It says when death comes; nothing waits for it.
+/// Lets a moment pass that is another one each time. It says when death comes; nothing waits for
+/// it.
 fn pause(round: usize) {
     let ms = u64::try_from(round * 7 % 50).unwrap_or(0);
     std::thread::sleep(Duration::from_millis(ms));

@@ -47,8 +47,8 @@ const ALARMS_MAX: u64 = 2_000_000;
 /// Connections to one destination that a server of ours has at once: few, so that messages wait for
 /// each other.
 const CONNECTIONS_OURS: usize = 2;
-/// Connections to one host that a server of ours has at once: two named servers are one destination,
-/// MX may make two more of each host, and as many are about to end.
+/// Connections to one host that a server of ours has at once: two named servers are one
+/// destination, MX may make two more of each host, and as many are about to end.
 const CONNECTIONS_MAX: usize = 12;
 /// How long before a crash a message may have been handed over without the crashed server knowing.
 const IN_DOUBT: Duration = Duration::from_secs(60);

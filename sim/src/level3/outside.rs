@@ -214,8 +214,8 @@ struct Visit<'a> {
     null_sender: bool,
     to: Vec<String>,
     content: Vec<u8>,
-    /// Whom the last accepted messages were for, as many as may be in one flight: that the other end
-    /// goes on does not say that it has heard.
+    /// Whom the last accepted messages were for, as many as may be in one flight: that the other
+    /// end goes on does not say that it has heard.
     unheard: VecDeque<Vec<String>>,
 }
 

@@ -37,9 +37,9 @@ pub struct Options {
     /// Send the content with BDAT where CHUNKING is offered (RFC 3030): its exact octets, as they
     /// will be given to `Session::body`. `SendBody` then comes once RCPT is answered.
     pub chunk: Option<u64>,
-    /// With a chunk, `SendBody` comes at once, so that the whole transaction is one flight (RFC 3030
-    /// §4.2). For SMTP with PIPELINING alone. A peer that takes none of the recipients gets the
-    /// content all the same, and must throw it away (§2).
+    /// With a chunk, `SendBody` comes at once, so that the whole transaction is one flight
+    /// (RFC 3030 §4.2). For SMTP with PIPELINING alone. A peer that takes none of the recipients
+    /// gets the content all the same, and must throw it away (§2).
     pub ahead: bool,
     /// `REQUIRETLS` (RFC 8689 §4.2.1): only in TLS, and to a peer that offers it. That the peer is
     /// verified is the driver's matter.
