@@ -36,7 +36,9 @@ Commands of the project: cargo xtask COMMAND
   torture [KILLS]     the long tests alone: memory, then KILLS (default 200) sudden deaths under
                       load, with a full disk, few descriptors, little memory, a clock that
                       jumps, a next hop that freezes
-  bench [NAME…]       figures of the program as it ships: idle-tls, mailauth, scale
+  interop             every exchange with real peers, as the table docs/reference/interop.md
+  bench [NAME…]       figures of the program as it ships: idle-tls, mailauth, scale,
+                      flights
   release             build what ships, and test that as a process: demo, dialogues, durability
   ci                  what CI runs: .ci/run
 ";
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         "peers" => peers::run(),
         "durability" => test::only("durability", rest),
         "torture" => test::torture(rest),
+        "interop" => test::only("interop", &["--ignored".to_owned()]),
         "release" => test::release(),
         "bench" => test::bench(rest),
         "ci" => command::new(".ci/run").args(rest).run(),

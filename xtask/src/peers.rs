@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 11] = [
+const PEERS: [Peer; 12] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -78,6 +78,12 @@ const PEERS: [Peer; 11] = [
     Peer {
         name: "faketime",
         packages: &["libfaketime"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "scripts",
+        python: &["aiosmtpd==1.4.6"],
+        node: &["smtp-server@3.21.6"],
         ..Peer::NONE
     },
     Peer {

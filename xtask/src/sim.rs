@@ -9,11 +9,11 @@ use crate::command::{self, Result};
 /// The parts of the usual campaign, one list a process. Together they are what `posthaste-sim` runs
 /// without words.
 const PARTS: [&[&[&str]]; 2] = [
-    &[&["--level", "3", "--seeds", "200"]],
+    &[&["--level", "3", "--seeds", "600"]],
     &[
         &["--store"],
         &["--queue"],
-        &["--level", "3", "--from", "200", "--seeds", "100"],
+        &["--level", "3", "--from", "600", "--seeds", "400"],
     ],
 ];
 

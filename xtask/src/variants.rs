@@ -48,6 +48,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             "posthaste-sim",
             "--",
         ];
+        let own = own_options(&patch)?;
+        let options = if options.is_empty() { &own } else { options };
         match in_copy(&simulate).args(options).run() {
             Ok(()) => missed.push(name.to_owned()),
             Err(_) => println!("== variant {name}: caught"),
@@ -60,6 +62,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             missed.join(", ")
         )),
     }
+}
+
+/// What a patch wants of the simulator, where the usual campaign would look elsewhere for long: the
+/// words of its line `Simulate:`.
+fn own_options(patch: &str) -> Result<Vec<String>> {
+    let path = root().join(PATCHES).join(patch);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|fault| format!("{} cannot be read: {fault}", path.display()))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Simulate: "));
+    let words = line.unwrap_or_default().split_whitespace();
+    Ok(words.map(str::to_owned).collect())
 }
 
 fn patches() -> Result<Vec<String>> {

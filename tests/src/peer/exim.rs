@@ -45,7 +45,8 @@ impl Exim {
                  log_file_path = {dir}/logs/%s\npid_file_path = {dir}/spool/pid\n\
                  local_interfaces = {ip}\ndaemon_smtp_ports = {port}\n\
                  acl_smtp_rcpt = accept\nacl_smtp_data = accept\nhost_lookup =\n\
-                 rfc1413_query_timeout = 0s\nmessage_size_limit = 100M\n{settings}\n\
+                 rfc1413_query_timeout = 0s\nmessage_size_limit = 100M\n\
+                 smtp_accept_queue_per_connection = 0\n{settings}\n\
                  begin routers\nall:\n  {router}\n\
                  begin transports\nout:\n  driver = smtp\n  allow_localhost\n\
                  \x20 hosts_try_fastopen =\nin:\n  driver = appendfile\n  maildir_format\n\

@@ -13,6 +13,7 @@ mod nsd;
 mod opensmtpd;
 mod pebble;
 mod postfix;
+mod script;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use nsd::Nsd;
 pub use opensmtpd::OpenSmtpd;
 pub use pebble::Pebble;
 pub use postfix::Postfix;
+pub use script::Script;
 
 use crate::{root, skip};
 
