@@ -56,8 +56,8 @@ fn interop() {
     let date = told(Command::new("date").arg("+%F")).out;
     let mut text = format!(
         "# Interoperation\n\n<!-- written by `cargo xtask interop` on {} -->\n\n\
-         Exchanges with programs that nobody here wrote, of {}, each with a message that arrived as \
-         it was sent. A dash: the peer does not have that.\n",
+         Exchanges with programs that nobody here wrote, of {}, each with a message that arrived \
+         as it was sent. A dash: the peer does not have that.\n",
         date.trim(),
         date.trim()
     );
@@ -309,7 +309,13 @@ fn the_clients() -> Vec<Client> {
         ),
         of("curl", "curl", "exec curl --version", curl, no_dsn),
         of("swaks", "swaks", "exec swaks --version", swaks, neither),
-        of("msmtp", "msmtp", "exec msmtp --version", msmtp, &[]),
+        of(
+            "msmtp",
+            "msmtp",
+            "exec msmtp --version",
+            msmtp,
+            &[("SMTPUTF8", "")],
+        ),
         of("s-nail", "s-nail", "exec s-nail --version", s_nail, neither),
         of(
             "nodemailer on Node",

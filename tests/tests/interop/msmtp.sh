@@ -4,6 +4,5 @@ while [ $n -lt $6 ]; do to="$to r$n@local.example"; n=$((n+1)); done
 login="--tls=on --tls-starttls=$starttls --tls-certcheck=off --auth=$auth"
 login="$login --user=carol@local.example"; pass='echo pencil'
 [ "$mode" != plain ] || { port=$4; login='--tls=off --auth=off'; }
-[ "$mode" != SMTPUTF8 ] || { export LC_ALL=C.UTF-8; to=grün@local.example; }
 dsn=; [ "$mode" != DSN ] || dsn='--dsn-notify=success,failure --dsn-return=headers'
 exec msmtp --file=/dev/null --host=127.0.0.1 --port=$port --domain=client.example $login --passwordeval="$pass" $dsn --from=carol@local.example $to <"$5"
