@@ -29,8 +29,7 @@ struct Way {
     count: AtomicUsize,
     connections: AtomicUsize,
     lost: AtomicUsize,
-    /// A generator that needs no quality.
-    dice: AtomicU64,
+    pieces: AtomicU64,
 }
 
 impl Distant {
@@ -50,7 +49,7 @@ impl Distant {
             count: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
-            dice: AtomicU64::new(1),
+            pieces: AtomicU64::new(0),
         });
         let shared = way.clone();
         spawn(move || {
@@ -148,15 +147,9 @@ impl Way {
         let _ = to.shutdown(Shutdown::Write);
     }
 
+    /// Every so-many-th piece, whatever connection it belongs to: so there are always some.
     fn unlucky(&self) -> bool {
-        if self.resets == 0 {
-            return false;
-        }
-        let x = self
-            .dice
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % 1000 < self.resets
+        let piece = self.pieces.fetch_add(1, Ordering::Relaxed) + 1;
+        self.resets > 0 && piece.is_multiple_of(1000 / self.resets)
     }
 }

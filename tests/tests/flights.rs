@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(120);
 /// Messages that go over connections which are lost.
 const MESSAGES: usize = 600;
 /// Of a thousand pieces, so many reset their connection: more than one connection in a hundred.
-const RESETS: u64 = 10;
+const RESETS: u64 = 20;
 /// What is said when a host may have a message that it did not acknowledge (RFC 1047).
 const AMBIGUOUS: &str = "after the end of data";
 
