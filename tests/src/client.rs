@@ -162,7 +162,12 @@ impl Dialogue {
     /// As [`Dialogue::open`], with a server that may die.
     #[must_use]
     pub fn try_open(address: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(address).ok()?;
+        Dialogue::try_over(TcpStream::connect(address).ok()?)
+    }
+
+    /// As [`Dialogue::try_open`], over a connection that was made.
+    #[must_use]
+    pub fn try_over(stream: TcpStream) -> Option<Self> {
         stream.set_read_timeout(Some(SOON)).ok()?;
         let mut dialogue = Dialogue {
             stream: BufReader::new(Stream::Clear(stream)),

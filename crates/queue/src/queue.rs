@@ -24,7 +24,7 @@ use crate::schedule::{
 use crate::spool::handle::Key;
 use crate::spool::{
     Draft, Fault, NewMessage, Prelude, ReadError, Recovery, Settlement, Spool, Stored, Waiting,
-    WriteError,
+    WaitingRecipient, WriteError,
 };
 
 /// How long nothing is attempted while outcomes cannot be written, before looking again.
@@ -98,11 +98,11 @@ impl Queue {
             accounts: Accounts::default(),
         }));
         let changed = Arc::new(Notify::new());
-        let (enter, notify) = (books.clone(), changed.clone());
+        let (enter, notify, clock) = (books.clone(), changed.clone(), world.clock.clone());
         let observer = Box::new(move |waiting: &Waiting| {
             let mut books = locked(&enter);
             books.accounts.accepted += many(waiting.recipients.len());
-            insert(&mut books.schedule, waiting);
+            insert(&mut books.schedule, waiting, clock.now());
             drop(books);
             notify.notify_waiters();
         });
@@ -128,10 +128,11 @@ impl Queue {
             clock: world.clock.clone(),
         };
         {
+            let now = queue.clock.now();
             let mut books = queue.books();
             for waiting in messages {
                 books.accounts.recovered += many(waiting.recipients.len());
-                insert(&mut books.schedule, &waiting);
+                insert(&mut books.schedule, &waiting, now);
             }
         }
         Ok((Arc::new(queue), opened))
@@ -543,14 +544,22 @@ fn next_of(work: &Work, outcome: &Outcome) -> Next {
     }
 }
 
-fn insert(schedule: &mut Schedule, waiting: &Waiting) {
+/// Enters a message. Who was tried waits no longer than after such an attempt: the clock may have
+/// been set back since, or the intervals be shorter now.
+fn insert(schedule: &mut Schedule, waiting: &Waiting, now: Timestamp) {
+    let intervals = &schedule.settings().intervals;
+    let due = |r: &WaitingRecipient| match r.attempts {
+        0 => r.not_before,
+        n => r.not_before.min(now + intervals.after(n.into())),
+    };
     let recipients: Vec<_> = waiting
         .recipients
         .iter()
         .map(|r| NewRecipient {
             index: r.index,
             destination: &r.destination,
-            due: r.not_before,
+            due: due(r),
+            again: r.attempts > 0,
             held: r.held,
             noticed: r.noticed,
         })

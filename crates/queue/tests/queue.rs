@@ -100,6 +100,36 @@ fn take(queue: &Queue) -> Work {
     work
 }
 
+#[test]
+fn who_was_tried_waits_no_longer_than_an_interval_after_a_restart() {
+    run(async |world, dir| {
+        let (queue, _) = open(&world, dir, 1 << 20);
+        let id = new_id(&world);
+        commit(&queue, id, b"x\r\n").await.unwrap();
+        // As the clock said before it was set back by a day.
+        let progress = Progress {
+            attempts: 2,
+            not_before: world.clock.now() + Duration::from_secs(86_400),
+            ..Progress::default()
+        };
+        let again = Outcome {
+            progress,
+            ..outcome(0)
+        };
+        let work = take(&queue);
+        queue.settle(work, vec![again], vec![]).await.unwrap();
+        queue.close().await;
+        drop(queue);
+        let (queue, _) = open(&world, dir, 1 << 20);
+        let due = queue.next_due().unwrap();
+        assert!(
+            due <= world.clock.now() + Intervals::default().after(2),
+            "{due:?}"
+        );
+        queue.close().await;
+    });
+}
+
 fn outcome(recipient: u32) -> Outcome {
     Outcome {
         recipient,

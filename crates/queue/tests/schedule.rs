@@ -65,6 +65,7 @@ fn to(index: u32, destination: &str, due: u64) -> NewRecipient<'_> {
         index,
         destination,
         due: at(due),
+        again: false,
         held: false,
         noticed: false,
     }
@@ -109,6 +110,32 @@ fn a_message_is_attempted_and_gone_when_its_recipients_are_closed() {
     s.check().unwrap();
     assert_eq!(s.counts(), Default::default());
     assert_eq!(s.next_due(), None);
+}
+
+#[test]
+fn a_clock_that_is_set_back_takes_the_waits_for_another_attempt_with_it() {
+    let mut s = schedule();
+    let noon = 12 * HOUR;
+    enter(&mut s, 1, &[to(0, "a", noon)]);
+    enter(&mut s, 2, &[to(0, "b", noon)]);
+    // Its sender wants it to go out at this time, whatever the clock does until then.
+    enter(&mut s, 3, &[to(0, "c", noon + 100)]);
+    assert_eq!(names(&s.ready(at(noon))), ["a", "b"]);
+    let (a, b) = (s.take("a", at(noon)), s.take("b", at(noon)));
+    let later = Next::Retry { at: at(noon + 60) };
+    s.finish(&a.unwrap(), &[(0, later)]);
+    s.destination_failed("b", "no connection", at(noon));
+    s.finish(&b.unwrap(), &[(0, Next::Retry { at: at(noon) })]);
+    s.leave("a");
+    s.leave("b");
+    let morning = noon - 3 * HOUR;
+    assert_eq!(s.ready(at(morning)), []);
+    s.check().unwrap();
+    assert_eq!(s.ready(at(morning + 59)), []);
+    assert_eq!(names(&s.ready(at(morning + 60))), ["a", "b"]);
+    assert!(s.take("a", at(morning + 60)).is_some() && s.take("b", at(morning + 60)).is_some());
+    assert_eq!(s.ready(at(noon + 99)), []);
+    assert_eq!(names(&s.ready(at(noon + 100))), ["c"]);
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn fill(destinations: u64) -> u64 {
                 index: 0,
                 destination: &name,
                 due: arrived,
+                again: false,
                 held: false,
                 noticed: false,
             }],

@@ -274,6 +274,32 @@ fn outcomes_have_room_on_a_full_disk_however_often_it_crashes() {
 }
 
 #[test]
+fn what_could_not_be_removed_without_a_descriptor_is_removed_when_there_is_one() {
+    let (disk, random) = (MemDisk::default(), Seeded::new(1));
+    let (mut store, _) = open(&disk, 1);
+    disk.set_room(Some(4 * SEGMENT));
+    let kept: Vec<_> = (0..)
+        .map(|n| id(n, &random))
+        .take_while(|new| {
+            let new = commit(message(*new, 1, &[b'x'; 20_000]));
+            store.write(&[new]) == [Ok(())]
+        })
+        .collect();
+    assert!(store.is_full(), "{store:?}");
+    disk.set_no_descriptors(true);
+    for id in &kept {
+        let outcome = settle(*id, vec![(0, delivered())], vec![]);
+        assert_eq!(store.write(&[outcome]), [Ok(())], "{store:?}");
+        store.housekeep();
+    }
+    disk.set_no_descriptors(false);
+    settle_down(&mut store);
+    let new = id(99_000, &random);
+    let again = store.write(&[commit(message(new, 1, &[b'x'; 20_000]))]);
+    assert_eq!(again, [Ok(())], "{store:?}");
+}
+
+#[test]
 fn space_is_given_back_and_the_tail_is_copied_forward() {
     let (disk, random) = (MemDisk::default(), Seeded::new(1));
     let (mut store, _) = open(&disk, 1);

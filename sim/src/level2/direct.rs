@@ -164,6 +164,7 @@ fn enter(schedule: &mut Schedule, waiting: &Waiting) -> bool {
             index: r.index,
             destination: &r.destination,
             due: r.not_before,
+            again: r.attempts > 0,
             held: r.held,
             noticed: r.noticed,
         })
@@ -198,6 +199,7 @@ fn waiting(envelope: &Envelope) -> Waiting {
         index,
         destination: Arc::from(r.address.domain().to_string()),
         not_before: r.progress.not_before,
+        attempts: u16::try_from(r.progress.attempts).unwrap_or(u16::MAX),
         held: r.progress.held,
         noticed: r.progress.noticed,
     });

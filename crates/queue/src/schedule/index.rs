@@ -8,6 +8,7 @@ use posthaste_world::Timestamp;
 use super::destination::Destination;
 use super::message::{Group, Hands, Message, Recipient};
 use super::{Expiry, LOOK_AGAIN, Next, PRIORITY_STEP, Purpose, Schedule, Work, index, number};
+use crate::backoff::SHORTEST_INTERVAL;
 use crate::envelope::ByMode;
 use crate::id::QueueId;
 
@@ -148,6 +149,27 @@ impl Schedule {
         }
         if let Some(at) = wake {
             self.wakes.insert((at, d));
+        }
+    }
+
+    /// Where the clock was set back, takes the waits for another attempt back with it, so that what
+    /// was to wait a minute waits a minute. Takes time in proportion to the queue, then.
+    pub(super) fn follow_clock(&mut self, now: Timestamp) {
+        let back = std::mem::replace(&mut self.told, now).since(now);
+        if back < SHORTEST_INTERVAL {
+            return;
+        }
+        for slot in (0..).take(self.messages.len()) {
+            self.edit(slot, |m| {
+                let again = m.recipients_mut().iter_mut().filter(|r| r.again);
+                again.for_each(|r| r.due = r.due - back);
+            });
+        }
+        for d in (0..).take(self.destinations.len()) {
+            if let Some(backoff) = self.destination_mut(d).and_then(|d| d.backoff.as_mut()) {
+                backoff.failure.until = backoff.failure.until - back;
+                self.refresh(d);
+            }
         }
     }
 
@@ -358,6 +380,7 @@ impl Schedule {
         if let Some(not_before) = not_before {
             if work.purpose == Purpose::Attempt {
                 r.due = r.due.max(not_before);
+                r.again = true;
             }
             return true;
         }
@@ -371,11 +394,11 @@ impl Schedule {
             Some(Next::Closed) => return false,
             Some(Next::Retry { at }) => {
                 r.held &= work.purpose != Purpose::Operator;
-                r.due = *at;
+                (r.due, r.again) = (*at, true);
             }
             Some(Next::Move { destination, at }) => {
                 r.destination = self.intern(destination);
-                r.due = *at;
+                (r.due, r.again) = (*at, true);
                 r.tried = false;
             }
             Some(Next::Hold) => r.held = true,

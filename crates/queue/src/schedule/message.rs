@@ -24,6 +24,8 @@ pub(super) struct Recipient {
     pub(super) destination: u32,
     pub(super) index: u32,
     pub(super) due: Timestamp,
+    /// Its time is that of another attempt, and not one that its sender chose.
+    pub(super) again: bool,
     pub(super) hands: Hands,
     pub(super) held: bool,
     /// A delay notice was sent.

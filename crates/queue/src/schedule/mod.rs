@@ -126,6 +126,8 @@ pub struct NewRecipient<'a> {
     pub destination: &'a str,
     /// Not before this time.
     pub due: Timestamp,
+    /// Whether that is the time of another attempt, and not one that its sender chose.
+    pub again: bool,
     /// Whether the operator (or policy) holds it.
     pub held: bool,
     /// Whether a delay notice was sent already.
@@ -229,6 +231,8 @@ pub struct Schedule {
     /// Destinations whose time has come, in turn.
     turn: VecDeque<u32>,
     counts: Counts,
+    /// What the time was when it was told last.
+    told: Timestamp,
 }
 
 impl Schedule {
@@ -250,6 +254,7 @@ impl Schedule {
             wakes: BTreeSet::new(),
             turn: VecDeque::new(),
             counts: Counts::default(),
+            told: Timestamp::EPOCH,
         }
     }
 
@@ -281,6 +286,7 @@ impl Schedule {
                 destination: self.intern(r.destination),
                 index: r.index,
                 due: r.due,
+                again: r.again,
                 hands: Hands::Free,
                 held: r.held,
                 noticed: r.noticed,
@@ -300,6 +306,7 @@ impl Schedule {
     /// [`Schedule::leave`]. A worker that looks for work counts for one message, so that a single
     /// message never starts two workers.
     pub fn ready(&mut self, now: Timestamp) -> Vec<Arc<str>> {
+        self.follow_clock(now);
         while let Some(&(at, d)) = self.wakes.first() {
             if at > now {
                 break;

@@ -146,10 +146,28 @@ impl Store {
                 let gone = self.folders.remove(old.home).and(self.folders.remove(home));
                 if gone.is_ok() {
                     self.forget(generation);
+                } else if let Some(old) = self.segments.get_mut(&generation) {
+                    old.other = Some(home);
                 }
                 self.keep_stuck(generation, &fault)
             }
         }
+    }
+
+    /// Removes one segment of which nothing is needed and that could not be removed before: what
+    /// was in the way, a lack of descriptors for one, may have passed.
+    pub(super) fn release_stuck(&mut self) -> bool {
+        let stuck = |s: &&Segment| s.stuck && s.live == 0 && s.stage != Stage::Active;
+        let Some(segment) = self.segments.values().find(stuck) else {
+            return false;
+        };
+        let generation = segment.home.generation;
+        let mut names = [Some(segment.home), segment.other].into_iter().flatten();
+        let gone = names.all(|home| self.folders.remove(home).is_ok());
+        if gone {
+            self.forget(generation);
+        }
+        gone
     }
 
     fn needless(&self, usable: impl Fn(&Segment) -> bool) -> Option<u32> {
@@ -179,7 +197,7 @@ impl Store {
         }
     }
 
-    /// Leaves a segment alone until the next start.
+    /// Leaves a segment alone until room is needed, or until the next start.
     fn keep_stuck(&mut self, generation: u32, fault: &Fault) -> bool {
         (self.settings.alarm)(fault);
         if let Some(segment) = self.segments.get_mut(&generation) {

@@ -76,7 +76,7 @@ impl Store {
     /// Makes empty segments until there are enough; says whether there are.
     pub(super) fn restock(&mut self) -> bool {
         while self.ready.len() < READY {
-            if !self.recycle_one() && !self.create_one() {
+            if !self.recycle_one() && !self.create_one() && !self.release_stuck() {
                 return false;
             }
         }

@@ -46,8 +46,11 @@ pub(super) struct Segment {
     pub(super) pins: BTreeMap<u32, u64>,
     /// Whether its sidecar is written, or must not be.
     pub(super) sidecar: bool,
-    /// Its survivors could not all be read: kept for good, and set aside.
+    /// It could not be removed, or its survivors could not all be read: kept until room is needed
+    /// and nothing of it is, or until the next start.
     pub(super) stuck: bool,
+    /// The name it may have since recycling it failed half way.
+    pub(super) other: Option<Home>,
 }
 
 /// The folders of a spool.
@@ -72,6 +75,7 @@ impl Segment {
             pins: BTreeMap::new(),
             sidecar: false,
             stuck: false,
+            other: None,
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct WaitingRecipient {
     pub destination: Arc<str>,
     /// No attempt before this.
     pub not_before: Timestamp,
+    /// Attempts so far.
+    pub attempts: u16,
     /// Held until released.
     pub held: bool,
     /// A delay notice was queued.
@@ -93,6 +95,7 @@ impl Waiting {
                 index,
                 destination: name(recipient),
                 not_before: progress.not_before,
+                attempts: few(progress.attempts),
                 held: progress.held,
                 noticed: progress.noticed,
             }
@@ -113,8 +116,13 @@ impl Waiting {
             self.recipients = open.cloned().collect();
         } else if let Some(r) = self.recipients.iter_mut().find(|r| r.index == index) {
             r.not_before = progress.not_before;
+            r.attempts = few(progress.attempts);
             r.held = progress.held;
             r.noticed = progress.noticed;
         }
     }
+}
+
+fn few(attempts: u32) -> u16 {
+    u16::try_from(attempts).unwrap_or(u16::MAX)
 }

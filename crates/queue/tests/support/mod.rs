@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use posthaste_queue::QueueId;
 use posthaste_queue::envelope::{ContentFacts, Envelope, Message, Progress, Recipient, State};
@@ -36,6 +36,10 @@ struct State_ {
     written: u64,
     /// Octets that may be allocated in all.
     room: Option<u64>,
+    /// No file or folder can be opened.
+    no_descriptors: bool,
+    /// Every file that takes room: with a name, or still open.
+    inodes: Vec<Weak<Mutex<Content>>>,
 }
 
 type Inode = Arc<Mutex<Content>>;
@@ -60,6 +64,16 @@ impl Drop for MemLock {
         let mut state = self.0.state();
         if state.life == self.1 {
             state.locked = false;
+        }
+    }
+}
+
+impl State_ {
+    fn descriptor(&self) -> io::Result<()> {
+        if self.no_descriptors {
+            Err(io::Error::other("no descriptor left"))
+        } else {
+            Ok(())
         }
     }
 }
@@ -108,6 +122,11 @@ impl MemDisk {
 
     pub fn set_room(&self, room: Option<u64>) {
         self.state().room = room;
+    }
+
+    /// Whether nothing can be opened, as when a process has no descriptor left.
+    pub fn set_no_descriptors(&self, none: bool) {
+        self.state().no_descriptors = none;
     }
 
     pub fn syncs(&self) -> u64 {
@@ -183,11 +202,13 @@ fn put(content: &mut Vec<u8>, at: u64, octets: &[u8]) {
 impl Disk for MemDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
         let mut state = self.state();
+        state.descriptor()?;
         let there = state.names.get(path).cloned();
         let inode = match (how, there) {
             (Open::CreateNew, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Open::CreateNew, None) => {
                 let inode = Inode::default();
+                state.inodes.push(Arc::downgrade(&inode));
                 state.names.insert(path.to_owned(), inode.clone());
                 inode
             }
@@ -218,6 +239,7 @@ impl Disk for MemDisk {
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.descriptor()?;
         let State_ {
             names,
             durable_names,
@@ -321,11 +343,9 @@ fn take_room(state: &mut State_, more: u64) -> io::Result<()> {
     let Some(room) = state.room else {
         return Ok(());
     };
-    let used: u64 = state
-        .names
-        .values()
-        .map(|i| i.lock().unwrap().now.len() as u64)
-        .sum();
+    state.inodes.retain(|inode| inode.strong_count() > 0);
+    let inodes = state.inodes.iter().filter_map(Weak::upgrade);
+    let used: u64 = inodes.map(|i| i.lock().unwrap().now.len() as u64).sum();
     if more > 0 && used + more > room {
         Err(io::ErrorKind::StorageFull.into())
     } else {
