@@ -35,8 +35,8 @@ pub(super) enum Meaning {
     Keep {
         /// What it is needed for.
         closes: Vec<u32>,
-        /// The segment it stood in, and the octets it took there.
-        from: Option<(u32, u32)>,
+        /// The frame it stood in, and the octets it took there.
+        from: Option<(Place, u32)>,
     },
 }
 
@@ -70,6 +70,8 @@ pub(super) enum Book {
     Live(u32, i64),
     /// Octets in `holder` that are needed as long as `on` exists, more or less.
     Pin { on: u32, holder: u32, octets: i64 },
+    /// What this frame is needed for stands elsewhere now, should it be walked over again.
+    Moved(Place),
     /// A large body that nobody needs.
     Garbage([u8; 16]),
 }
@@ -192,8 +194,11 @@ impl Batch {
     }
 
     /// Notes that a frame of this batch is needed as long as the segments in `closes` exist.
-    fn keep(&mut self, len: u32, closes: &[u32], from: Option<(u32, u32)>) {
+    fn keep(&mut self, len: u32, closes: &[u32], from: Option<(Place, u32)>) {
         let holder = self.home.generation;
+        if let Some((from, _)) = from {
+            self.books.push(Book::Moved(from));
+        }
         for &on in closes.iter().filter(|on| **on != holder) {
             self.books.push(Book::Live(holder, cost(len)));
             self.books.push(Book::Pin {
@@ -202,10 +207,10 @@ impl Batch {
                 octets: cost(len),
             });
             if let Some((from, len)) = from {
-                self.books.push(Book::Live(from, -cost(len)));
+                self.books.push(Book::Live(from.segment, -cost(len)));
                 self.books.push(Book::Pin {
                     on,
-                    holder: from,
+                    holder: from.segment,
                     octets: -cost(len),
                 });
             }
@@ -228,7 +233,7 @@ impl Batch {
 
 impl Draft {
     /// An abort frame.
-    pub(super) fn abort(abort: Abort, from: Option<(u32, u32)>) -> Draft {
+    pub(super) fn abort(abort: Abort, from: Option<(Place, u32)>) -> Draft {
         let frame = Frame {
             kind: super::frame::kind::ABORT,
             id: QueueId::from_bytes([0; 16]),

@@ -33,6 +33,17 @@ impl Fault {
         }
     }
 
+    /// More of a segment was said to be needed no longer than was needed: a mistake of ours.
+    pub(super) fn miscounted(path: &Path) -> Self {
+        let cause = "its octets were counted wrongly; it is kept until the next start";
+        Fault {
+            doing: "counting what is needed of the segment",
+            path: path.to_owned(),
+            cause: io::Error::other(cause),
+            advice: "nothing is lost; report this as a bug",
+        }
+    }
+
     /// What was being done, in the form "writing a segment".
     #[must_use]
     pub fn doing(&self) -> &'static str {

@@ -371,6 +371,12 @@ impl Store {
         generations.iter().filter(there).copied().collect()
     }
 
+    /// Whether the tomb or abort of a frame stands elsewhere already.
+    fn moved_on(&self, place: Place) -> bool {
+        let segment = self.segments.get(&place.segment);
+        segment.is_some_and(|segment| segment.moved.contains(&place.offset()))
+    }
+
     /// What lives of a frame, as frames to be written again.
     fn survivors(
         &self,
@@ -403,12 +409,13 @@ impl Store {
                         None => drafts.extend(self.tomb(note.id, place, own)),
                     }
                 }
+                What::Abort(_) if self.moved_on(place) => {}
                 What::Abort(payload) => {
                     let abort = Abort::parse(payload).ok();
                     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
                     let needed = |a: &Abort| !self.still_there(&[a.generation], place).is_empty();
                     let abort = abort.filter(needed);
-                    drafts.extend(abort.map(|a| Draft::abort(a, Some((place.segment, len)))));
+                    drafts.extend(abort.map(|a| Draft::abort(a, Some((place, len)))));
                 }
             }
         }
@@ -468,7 +475,7 @@ impl Store {
     /// A message's end, as long as a segment holds what it ended.
     fn tomb(&self, id: QueueId, place: Place, own: &[u8]) -> Option<Draft> {
         let closes = self.still_there(&Settle::parse(own).ok()?.ended, place);
-        if closes.is_empty() {
+        if closes.is_empty() || self.moved_on(place) {
             return None;
         }
         let frame = Frame {
@@ -476,7 +483,7 @@ impl Store {
             id,
             parts: encode_settle(&[], &closes, &[]),
         };
-        let from = Some((place.segment, u32::try_from(own.len()).unwrap_or(u32::MAX)));
+        let from = Some((place, u32::try_from(own.len()).unwrap_or(u32::MAX)));
         Some(Draft {
             frame,
             meaning: Meaning::Keep { closes, from },

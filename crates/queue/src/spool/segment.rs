@@ -3,7 +3,7 @@
 //! A segment's name holds its generation and its mark, so that a damaged header costs no frame. The
 //! header holds them again, and the version of the format. It does **not** know which frames live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +44,9 @@ pub(super) struct Segment {
     pub(super) live: u64,
     /// Frames elsewhere that are needed as long as this segment exists: octets by segment.
     pub(super) pins: BTreeMap<u32, u64>,
+    /// Frames whose tomb or abort was written again elsewhere, by offset: when emptying is cut
+    /// short, it begins anew.
+    pub(super) moved: BTreeSet<u64>,
     /// Whether its sidecar is written, or must not be.
     pub(super) sidecar: bool,
     /// It could not be removed, or its survivors could not all be read: kept until room is needed
@@ -73,6 +76,7 @@ impl Segment {
             stage: Stage::Active,
             live: 0,
             pins: BTreeMap::new(),
+            moved: BTreeSet::new(),
             sidecar: false,
             stuck: false,
             other: None,

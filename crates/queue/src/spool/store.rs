@@ -32,6 +32,10 @@ use crate::id::QueueId;
 /// Segments tried for an abort frame before the failure is only reported.
 const ABORT_TRIES: usize = 3;
 
+/// Octets that are needed of a segment that was counted wrongly: so many that it is never removed.
+/// The next start counts anew.
+const KEPT: u64 = u64::MAX / 2;
+
 /// Settle frames of one message before they are merged into one.
 const MERGE_AT: usize = 32;
 
@@ -408,7 +412,12 @@ impl Store {
         match book {
             Book::Live(segment, octets) => {
                 if let Some(segment) = self.segments.get_mut(&segment) {
-                    segment.live = segment.live.saturating_add_signed(octets);
+                    let live = segment.live.checked_add_signed(octets);
+                    segment.live = live.unwrap_or_else(|| {
+                        let path = self.folders.log_path(segment.home);
+                        (self.settings.alarm)(&Fault::miscounted(&path));
+                        KEPT
+                    });
                 }
             }
             Book::Pin { on, holder, octets } => match self.segments.get_mut(&on) {
@@ -419,6 +428,11 @@ impl Store {
                 // It is gone already, so nothing is needed for it.
                 None => self.enter_book(Book::Live(holder, -octets)),
             },
+            Book::Moved(place) => {
+                if let Some(segment) = self.segments.get_mut(&place.segment) {
+                    segment.moved.insert(place.offset());
+                }
+            }
             Book::Garbage(name) => self.garbage.push(name),
         }
     }
