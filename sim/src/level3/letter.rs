@@ -25,6 +25,11 @@ pub(super) fn write(number: u64, longest: u64, rng: &mut Rng) -> Vec<u8> {
     text
 }
 
+/// Whether content of a message stands somewhere among `octets`.
+pub(super) fn is_within(octets: &[u8]) -> bool {
+    octets.windows(FIELD.len()).any(|w| w == FIELD.as_bytes())
+}
+
 /// The number of a message; none when it is a report or a stranger.
 pub(super) fn number_of(content: &[u8]) -> Option<u64> {
     let own = without_trace(content);

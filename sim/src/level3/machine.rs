@@ -14,6 +14,7 @@ use posthaste_world::disk::Open;
 use posthaste_world::net::Endpoint;
 use posthaste_world::{Disk, World};
 
+use super::dns::address;
 use super::letter;
 use super::scene::Scene;
 use crate::disk::SimDisk;
@@ -25,6 +26,20 @@ use crate::trace::Trace;
 const MAIL: &str = "/mail";
 /// Its configuration.
 const FILE: &str = "/etc/posthaste.toml";
+/// Its certificate and key. Ed25519: its signatures are all of one length, so that what passes the
+/// network has the same lengths whenever a seed is run, whatever randomness TLS draws.
+const CERTIFICATE: [(&str, &str); 2] = [
+    (
+        "/etc/posthaste.crt",
+        include_str!("../../certificate/certificate.pem"),
+    ),
+    (
+        "/etc/posthaste.key",
+        include_str!("../../certificate/key.pem"),
+    ),
+];
+/// Connections to one destination that it has at once: few, so that messages wait for each other.
+const CONNECTIONS: usize = 2;
 /// Largest file that is read back.
 const FILE_MAX: u64 = 16 << 20;
 /// Room on its disk.
@@ -128,16 +143,19 @@ impl Machine {
     }
 
     fn write_configuration(&self) -> io::Result<()> {
-        let file = Path::new(FILE);
         for folder in ["/etc", MAIL, "/data"] {
             self.disk.create_dir(Path::new(folder))?;
         }
-        if self.disk.read(file, FILE_MAX).is_ok() {
-            return Ok(());
+        let configuration = (FILE, self.configuration.as_str());
+        for (file, text) in CERTIFICATE.into_iter().chain([configuration]) {
+            let file = Path::new(file);
+            if self.disk.read(file, FILE_MAX).is_ok() {
+                continue;
+            }
+            let open = self.disk.open(file, Open::CreateNew)?;
+            open.write_at(0, &[IoSlice::new(text.as_bytes())])?;
+            open.sync()?;
         }
-        let open = self.disk.open(file, Open::CreateNew)?;
-        open.write_at(0, &[IoSlice::new(self.configuration.as_bytes())])?;
-        open.sync()?;
         for folder in ["/etc", "/"] {
             self.disk.sync_dir(Path::new(folder))?;
         }
@@ -227,4 +245,59 @@ impl Drop for Machine {
         self.node = None;
         self.tasks.kill(self.process);
     }
+}
+
+/// The configuration of one of ours.
+pub(super) fn configuration(n: u8, name: &str) -> String {
+    // What the first one sends to the other must not be seen by anybody.
+    let private = match n {
+        1 => format!(
+            "[[route]]\nrecipients = [\"b.sim\"]\nvia = \"smtp://{}\"\ntls = \"require\"\n",
+            address(2)
+        ),
+        _ => String::new(),
+    };
+    format!(
+        r#"
+hostname = "mx.{name}"
+data_dir = "/data"
+postmaster = "box0@{name}"
+
+[[listener]]
+address = "{}:25"
+service = "mx"
+tls = "starttls"
+
+[tls]
+certificate = "/etc/posthaste.crt"
+key = "/etc/posthaste.key"
+
+[[domain]]
+name = "{name}"
+deliver = "maildir:/mail/{{domain}}/{{local}}"
+mailboxes = ["box0", "box1", "box2"]
+subaddress = "+"
+
+[relay]
+networks = ["{}"]
+
+[limits]
+connections_per_destination = {CONNECTIONS}
+
+# Those that the operator names get several messages in one flight.
+[[route]]
+recipients = ["d0.sim", "d1.sim"]
+via = ["smtp://{}", "smtp://{}"]
+
+{private}
+[retry]
+intervals = ["1m", "5m", "15m"]
+expire_after = "2d"
+delay_notice_after = "4h"
+"#,
+        address(n),
+        address(30),
+        address(10),
+        address(11),
+    )
 }

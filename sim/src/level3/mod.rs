@@ -44,9 +44,6 @@ const PAUSE_S: u64 = 240;
 const CALM: Duration = Duration::from_secs(4 * 24 * 3600);
 /// Alarms of one run: beyond it something wakes itself for ever.
 const ALARMS_MAX: u64 = 2_000_000;
-/// Connections to one destination that a server of ours has at once: few, so that messages wait for
-/// each other.
-const CONNECTIONS_OURS: usize = 2;
 /// Connections to one host that a server of ours has at once: two named servers are one
 /// destination, MX may make two more of each host, and as many are about to end.
 const CONNECTIONS_MAX: usize = 12;
@@ -179,7 +176,7 @@ impl World {
         for (process, n, name) in [(1, 1, "a.sim"), (2, 2, "b.sim")] {
             self.scene.dns.add_host(&format!("mx.{name}"), address(n));
             self.scene.dns.add_mx(name, 10, &format!("mx.{name}"));
-            let configuration = configuration(n, name);
+            let configuration = machine::configuration(n, name);
             self.machines.push(Machine::new(
                 &self.scene,
                 &self.tasks,
@@ -349,10 +346,10 @@ impl World {
             latency_ms: [0, 5, 100, 2000][self.rng.index(4)],
             resets: [0, 0, 5, 50][self.rng.index(4)],
             crumbs: [0, 0, 200, 900][self.rng.index(4)],
+            meddling: [0, 0, 300, 1000][self.rng.index(4)],
         };
-        self.note(&[3, weather.latency_ms, weather.resets], || {
-            format!("{weather:?}")
-        });
+        let words = [3, weather.latency_ms, weather.resets, weather.meddling];
+        self.note(&words, || format!("{weather:?}"));
         self.scene.net.set_weather(weather);
     }
 
@@ -461,6 +458,8 @@ impl World {
                 self.excuse_ours();
             }
         }
+        let seen = self.scene.net.seen_in_clear((ip(1), ip(2)));
+        no_clear_text(seen, "from a.sim to b.sim")?;
         for machine in &self.machines {
             machine.check_books()?;
             for server in &self.outside {
@@ -518,6 +517,17 @@ impl World {
     }
 }
 
+/// Content that may only pass through TLS was not seen in clear.
+fn no_clear_text(seen: bool, way: &str) -> Result<(), Broken> {
+    if !seen {
+        return Ok(());
+    }
+    Err(Broken {
+        invariant: "no_clear_text",
+        seen: format!("content passed {way} in clear"),
+    })
+}
+
 fn does_not_start(why: &str) -> Broken {
     Broken {
         invariant: "progress",
@@ -530,46 +540,4 @@ fn for_ever(what: &str) -> Broken {
         invariant: "progress",
         seen: format!("{what} for ever"),
     }
-}
-
-/// The configuration of one of ours.
-fn configuration(n: u8, name: &str) -> String {
-    format!(
-        r#"
-hostname = "mx.{name}"
-data_dir = "/data"
-postmaster = "box0@{name}"
-
-[[listener]]
-address = "{}:25"
-service = "mx"
-tls = "none"
-
-[[domain]]
-name = "{name}"
-deliver = "maildir:/mail/{{domain}}/{{local}}"
-mailboxes = ["box0", "box1", "box2"]
-subaddress = "+"
-
-[relay]
-networks = ["{}"]
-
-[limits]
-connections_per_destination = {CONNECTIONS_OURS}
-
-# Those that the operator names get several messages in one flight.
-[[route]]
-recipients = ["d0.sim", "d1.sim"]
-via = ["smtp://{}", "smtp://{}"]
-
-[retry]
-intervals = ["1m", "5m", "15m"]
-expire_after = "2d"
-delay_notice_after = "4h"
-"#,
-        address(n),
-        address(30),
-        address(10),
-        address(11),
-    )
 }

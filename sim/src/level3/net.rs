@@ -22,6 +22,7 @@ use posthaste_world::net::{Endpoint, Listener};
 use posthaste_world::{BoxFuture, BoxStream, Clock, Net, Timer, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::letter;
 use crate::clock::{Alarm, SimClock};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -40,6 +41,8 @@ pub(super) struct Weather {
     pub(super) resets: u64,
     /// Of a thousand reads, so many get a few octets only.
     pub(super) crumbs: u64,
+    /// Of a thousand connections between hosts that speak TLS, somebody meddles with so many.
+    pub(super) meddling: u64,
 }
 
 /// A simulated network. Clones are the same network.
@@ -60,6 +63,8 @@ struct State {
     next_port: u16,
     /// Streams by the host that made them and the host they lead to.
     open: BTreeMap<(IpAddr, IpAddr), usize>,
+    /// Ways over which content passed in clear.
+    clear: BTreeSet<(IpAddr, IpAddr)>,
     /// Connections that were reset since somebody asked.
     resets: Vec<(IpAddr, IpAddr)>,
     trace: Trace,
@@ -82,6 +87,7 @@ impl SimNet {
             dark: BTreeSet::new(),
             next_port: 20_000,
             open: BTreeMap::new(),
+            clear: BTreeSet::new(),
             resets: Vec::new(),
             trace,
         };
@@ -123,6 +129,11 @@ impl SimNet {
     /// Streams that `from` made to `to` and has not closed.
     pub(super) fn open_streams(&self, from: IpAddr, to: IpAddr) -> usize {
         self.state().open.get(&(from, to)).copied().unwrap_or(0)
+    }
+
+    /// Whether content ever passed in clear over connections that one host made to another.
+    pub(super) fn seen_in_clear(&self, way: (IpAddr, IpAddr)) -> bool {
+        self.state().clear.contains(&way)
     }
 
     /// The hosts whose connections were reset since the last time.
@@ -240,8 +251,16 @@ impl Door {
             Endpoint::Unix(_) => to.clone(),
         };
         *state.open.entry((self.host, there)).or_default() += 1;
+        let meddling = state.weather.meddling;
+        let meddler = (meddling > 0 && state.rng.chance(meddling)).then(|| {
+            let number = state.rng.index(Meddler::ALL.len());
+            Meddler::ALL.get(number).copied().unwrap_or(Meddler::Strips)
+        });
         drop(state);
-        let wire = Arc::new(Mutex::new(Wire::default()));
+        let wire = Arc::new(Mutex::new(Wire {
+            meddler,
+            ..Wire::default()
+        }));
         let end = |side, hosts| End {
             net: self.net.clone(),
             wire: wire.clone(),
@@ -310,7 +329,55 @@ struct Wire {
     /// Ends that exist no more.
     gone: [bool; 2],
     reset: bool,
+    /// Who stands between the two.
+    meddler: Option<Meddler>,
+    /// The side that connected has said STARTTLS.
+    turns: bool,
 }
+
+/// Somebody between two hosts who reads and writes what is not encrypted.
+#[derive(Clone, Copy, Debug)]
+enum Meddler {
+    /// Hides that the server offers STARTTLS.
+    Strips,
+    /// Puts commands behind STARTTLS, for the time after the handshake.
+    Commands,
+    /// The same with replies.
+    Replies,
+}
+
+impl Meddler {
+    const ALL: [Meddler; 3] = [Meddler::Strips, Meddler::Commands, Meddler::Replies];
+
+    /// What goes on instead of `octets`; `turns` says whether STARTTLS was said before.
+    fn meddle(self, side: usize, octets: &[u8], turns: bool) -> Vec<u8> {
+        let mut through = octets.to_vec();
+        match (self, side) {
+            (Meddler::Strips, 1) => {
+                let offer = through.windows(OFFER.len()).position(|w| w == OFFER);
+                if let Some(place) = offer.and_then(|at| through.get_mut(at..at + OFFER.len())) {
+                    place.copy_from_slice(b"250-XXXXXXXX");
+                }
+            }
+            (Meddler::Commands, 0) if octets == STARTTLS => {
+                through.extend_from_slice(INJECTED.as_bytes());
+            }
+            (Meddler::Replies, 1) if turns && octets.starts_with(b"220 ") => {
+                through.extend_from_slice(b"250-mallory\r\n250 8BITMIME\r\n");
+            }
+            _ => {}
+        }
+        through
+    }
+}
+
+const STARTTLS: &[u8] = b"STARTTLS\r\n";
+/// Its line in a reply to EHLO.
+const OFFER: &[u8] = b"250-STARTTLS";
+/// A message that nobody sent: its number is nobody's.
+const INJECTED: &str = "EHLO mallory.sim\r\nMAIL FROM:<mallory@origin.sim>\r\n\
+    RCPT TO:<box0+m4000000000@b.sim>\r\nRCPT TO:<box0+m4000000000@a.sim>\r\n\
+    BDAT 27 LAST\r\nX-Simulated: 4000000000\r\n\r\n";
 
 #[derive(Default)]
 struct Lane {
@@ -456,13 +523,23 @@ impl AsyncWrite for End {
             return Poll::Pending;
         }
         lane.last = lane.last.max(arrives);
-        lane.pieces.push_back((lane.last, octets.to_vec()));
-        lane.octets += octets.len();
+        let last = lane.last;
+        let through = match wire.meddler {
+            Some(meddler) => meddler.meddle(end.side, octets, wire.turns),
+            None => octets.to_vec(),
+        };
+        wire.turns |= end.side == 0 && octets == STARTTLS;
+        let lane = wire.lane(end.side);
+        let len = u64::try_from(through.len()).unwrap_or(u64::MAX);
+        lane.octets += through.len();
+        lane.pieces.push_back((last, through));
         if let Some(reader) = lane.reader.take() {
             reader.wake();
         }
         drop(wire);
-        let len = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        if end.side == 0 && letter::is_within(octets) {
+            end.net.state().clear.insert(end.hosts);
+        }
         end.net.note(&[0x3e7, len], || {
             format!("{} to {}: {len} octets", end.hosts.0, end.hosts.1)
         });
