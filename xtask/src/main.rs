@@ -38,7 +38,7 @@ Commands of the project: cargo xtask COMMAND
                       jumps, a next hop that freezes
   interop             every exchange with real peers, as the table docs/reference/interop.md
   bench [NAME…]       figures of the program as it ships: idle-tls, mailauth, scale,
-                      flights
+                      flights, counts
   release             build what ships, and test that as a process: demo, dialogues, durability
   ci                  what CI runs: .ci/run
 ";

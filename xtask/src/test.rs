@@ -74,13 +74,15 @@ pub(crate) fn release() -> Result<()> {
     report(command::cargo().args(words).env("POSTHASTE", program))
 }
 
-/// Runs one of the benchmarks of `tests/tests/bench.rs` and `scale.rs`, or all, against the program
-/// as it ships. They print figures.
+/// Runs one of the benchmarks of `tests/tests`, or all, against the program as it ships. They print
+/// figures.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let build = ["build", "--release", "--locked", "--package", "posthaste"];
     command::cargo().args(build).run()?;
     let mut words = PROCESSES.to_vec();
-    words.extend(["--test", "bench", "--test", "scale", "--test", "flights"]);
+    for file in ["bench", "scale", "flights", "counts"] {
+        words.extend(["--test", file]);
+    }
     words.extend(["--", "--ignored", "--nocapture"]);
     words.push("--test-threads=1");
     // Functions have no hyphens.
