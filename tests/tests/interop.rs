@@ -27,6 +27,9 @@ use posthaste_tests::tls::Authority;
 use posthaste_tests::{folder, free_address, mailbox, root, setup};
 use serde_json::Value;
 
+#[path = "interop/lettre.rs"]
+mod with_lettre;
+
 /// What an exchange may take: 25 MiB go through programs in Python, too.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LARGE: usize = 25 << 20;
@@ -230,36 +233,65 @@ fn clients() -> Vec<Row> {
         }
         rows.push(Row { peer, cells });
     }
+    rows.push(lettre());
     rows
 }
 
+fn lettre() -> Row {
+    let peer = format!("lettre {}", with_lettre::version());
+    println!("{peer}");
+    let sends = |mode| match mode {
+        "CRAM-MD5" | "DSN" => Cell::Absent(""),
+        _ => cell(|| {
+            client_exchange(mode, true, |server, message, many| {
+                let ports = [0, 1, MX_CLEAR].map(|at| server.addresses[at].port());
+                // It adds a line end, whether or not there is one.
+                let message = message.strip_suffix(b"\r\n").unwrap_or(message);
+                with_lettre::send(mode, ports, message, many);
+            });
+        }),
+    };
+    let modes = MODES.into_iter().chain(["100 recipients"]);
+    Row {
+        peer,
+        cells: modes.map(|mode| (mode, sends(mode))).collect(),
+    }
+}
+
 fn client_sends(client: &Client, mode: &str) {
+    client_exchange(mode, client.name != "s-nail", |server, message, many| {
+        let file = server.dir().join("message");
+        let mut given = mailbox::with_lf(message);
+        if client.adds_line_end {
+            given.truncate(given.len() - 1);
+        }
+        std::fs::write(&file, given).unwrap();
+        let file = file.display().to_string();
+        let ports = [0, 1, MX_CLEAR].map(|at| server.addresses[at].port().to_string());
+        let many = many.to_string();
+        let words = [mode, &ports[0], &ports[1], &ports[2], &file, &many];
+        let told = told(&mut client::command(client.program, &client.script, &words));
+        assert!(told.status.success(), "{} {}", told.out, told.err);
+    });
+}
+
+/// What one cell of a client's row asks: `send` gets the server, the message, and the number of
+/// recipients. `as_given` says whether the client sends the message as it was given.
+fn client_exchange(mode: &str, as_given: bool, send: impl FnOnce(&Server, &[u8], usize)) {
     let server = inbound();
     let body = match mode {
         "25 MiB" => large(LARGE),
         _ => b"Gr\xc3\xbc\xc3\x9fe\r\n..dots\r\n".to_vec(),
     };
     let message = sample("interop", &body).octets;
-    let file = server.dir().join("message");
-    let mut given = mailbox::with_lf(&message);
-    if client.adds_line_end {
-        given.truncate(given.len() - 1);
-    }
-    std::fs::write(&file, given).unwrap();
-    let file = file.display().to_string();
-    let ports = [0, 1, MX_CLEAR].map(|at| server.addresses[at].port().to_string());
-    let many = if mode == "100 recipients" {
-        RECIPIENTS
-    } else {
-        1
-    }
-    .to_string();
-    let words = [mode, &ports[0], &ports[1], &ports[2], &file, &many];
-    let told = told(&mut client::command(client.program, &client.script, &words));
-    assert!(told.status.success(), "{} {}", told.out, told.err);
+    let many = match mode {
+        "100 recipients" => RECIPIENTS,
+        _ => 1,
+    };
+    send(&server, &message, many);
     let record = accepted(&server);
     let to = record["to"].as_array().map_or(0, Vec::len);
-    assert_eq!(to.to_string(), many, "{record}");
+    assert_eq!(to, many, "{record}");
     let account = record["account"].as_str();
     assert_eq!(account.is_some(), mode != "plain", "{record}");
     if let "PLAIN" | "LOGIN" | "CRAM-MD5" = mode {
@@ -267,7 +299,7 @@ fn client_sends(client: &Client, mode: &str) {
         assert!(server.records().iter().any(with), "no login with {mode}");
     }
     let arrived = mailbox::wait(&server.dir().join("mail/alice"), 1, PATIENCE);
-    if client.name != "s-nail" {
+    if as_given {
         let below = mailbox::below(&arrived[0], "Subject");
         assert!(below == mailbox::with_lf(&message), "not what was sent");
     }
