@@ -13,6 +13,7 @@ mod dns;
 mod ledger;
 mod letter;
 mod machine;
+mod meddler;
 mod net;
 mod outside;
 mod scene;
@@ -327,10 +328,13 @@ impl World {
             Crash::Power => self.power_cuts += 1,
         }
         self.machines[n].crash(how);
-        // What it had just handed over it may not know to be handed over.
+        // What it had just handed over it may not know to be handed over: what it heard last from
+        // a server that it is cut off from was said before the cut.
         let now = self.scene.clock.now();
-        let since = now - IN_DOUBT;
-        self.outside.iter().for_each(|o| o.crashed(host, since));
+        for server in &self.outside {
+            let cut = self.scene.net.cut_since(host, server.host);
+            server.crashed(host, cut.unwrap_or(now) - IN_DOUBT);
+        }
         // Nor can it know which files it had just put into mailboxes, nor can the other of ours.
         self.excuse_ours();
     }

@@ -23,6 +23,7 @@ use posthaste_world::{BoxFuture, BoxStream, Clock, Net, Timer, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::letter;
+use super::meddler::{Meddler, STARTTLS};
 use crate::clock::{Alarm, SimClock};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -56,8 +57,8 @@ struct State {
     rng: Rng,
     weather: Weather,
     ears: BTreeMap<(IpAddr, Endpoint), Arc<Mutex<Ear>>>,
-    /// Pairs of hosts between which nothing arrives.
-    cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// Pairs of hosts between which nothing arrives, and since when.
+    cut: BTreeMap<(IpAddr, IpAddr), Timestamp>,
     /// Hosts without power.
     dark: BTreeSet<IpAddr>,
     next_port: u16,
@@ -83,7 +84,7 @@ impl SimNet {
             rng,
             weather: Weather::default(),
             ears: BTreeMap::new(),
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
             dark: BTreeSet::new(),
             next_port: 20_000,
             open: BTreeMap::new(),
@@ -107,7 +108,16 @@ impl SimNet {
 
     /// Cuts the link between two hosts.
     pub(super) fn cut(&self, a: IpAddr, b: IpAddr) {
-        self.state().cut.extend([(a, b), (b, a)]);
+        let now = self.clock.now();
+        let mut state = self.state();
+        for link in [(a, b), (b, a)] {
+            state.cut.entry(link).or_insert(now);
+        }
+    }
+
+    /// Since when two hosts are cut off from each other, if they are.
+    pub(super) fn cut_since(&self, a: IpAddr, b: IpAddr) -> Option<Timestamp> {
+        self.state().cut.get(&(a, b)).copied()
     }
 
     /// Mends all links.
@@ -182,7 +192,7 @@ impl State {
     }
 
     fn is_cut(&self, a: IpAddr, b: IpAddr) -> bool {
-        self.cut.contains(&(a, b)) || self.dark.contains(&a) || self.dark.contains(&b)
+        self.cut.contains_key(&(a, b)) || self.dark.contains(&a) || self.dark.contains(&b)
     }
 }
 
@@ -334,50 +344,6 @@ struct Wire {
     /// The side that connected has said STARTTLS.
     turns: bool,
 }
-
-/// Somebody between two hosts who reads and writes what is not encrypted.
-#[derive(Clone, Copy, Debug)]
-enum Meddler {
-    /// Hides that the server offers STARTTLS.
-    Strips,
-    /// Puts commands behind STARTTLS, for the time after the handshake.
-    Commands,
-    /// The same with replies.
-    Replies,
-}
-
-impl Meddler {
-    const ALL: [Meddler; 3] = [Meddler::Strips, Meddler::Commands, Meddler::Replies];
-
-    /// What goes on instead of `octets`; `turns` says whether STARTTLS was said before.
-    fn meddle(self, side: usize, octets: &[u8], turns: bool) -> Vec<u8> {
-        let mut through = octets.to_vec();
-        match (self, side) {
-            (Meddler::Strips, 1) => {
-                let offer = through.windows(OFFER.len()).position(|w| w == OFFER);
-                if let Some(place) = offer.and_then(|at| through.get_mut(at..at + OFFER.len())) {
-                    place.copy_from_slice(b"250-XXXXXXXX");
-                }
-            }
-            (Meddler::Commands, 0) if octets == STARTTLS => {
-                through.extend_from_slice(INJECTED.as_bytes());
-            }
-            (Meddler::Replies, 1) if turns && octets.starts_with(b"220 ") => {
-                through.extend_from_slice(b"250-mallory\r\n250 8BITMIME\r\n");
-            }
-            _ => {}
-        }
-        through
-    }
-}
-
-const STARTTLS: &[u8] = b"STARTTLS\r\n";
-/// Its line in a reply to EHLO.
-const OFFER: &[u8] = b"250-STARTTLS";
-/// A message that nobody sent: its number is nobody's.
-const INJECTED: &str = "EHLO mallory.sim\r\nMAIL FROM:<mallory@origin.sim>\r\n\
-    RCPT TO:<box0+m4000000000@b.sim>\r\nRCPT TO:<box0+m4000000000@a.sim>\r\n\
-    BDAT 27 LAST\r\nX-Simulated: 4000000000\r\n\r\n";
 
 #[derive(Default)]
 struct Lane {
