@@ -33,13 +33,8 @@ pub const UNSUITABLE_FOR: Duration = Duration::from_secs(600);
 /// Such hosts that are remembered.
 const UNSUITABLE_MAX: usize = 1000;
 
-/// What a host answered in a flight.
-pub(super) struct Flown {
-    /// By parcel, and there by recipient; none for one that was not begun.
-    pub(super) answers: Vec<Option<Vec<RecipientOutcome>>>,
-    /// Why the connection ended, when it did.
-    pub(super) lost: Option<String>,
-}
+/// Who is told of an answer as soon as it is there: which parcel, and what it says.
+pub(super) type Heard<'a> = &'a mut (dyn FnMut(usize, &Parcel<'_>, &[RecipientOutcome]) + Send);
 
 /// Hosts that lost the thread, and until when they are remembered (elapsed time).
 #[derive(Default)]
@@ -60,22 +55,35 @@ impl UnsuitableHosts {
     }
 }
 
-/// Which answers of a flight are to be believed. From the first transaction on that was not wholly
-/// accepted, the host may take what follows for something else; one that it accepts it has
-/// understood, and one that was lost after its end it may have.
-pub(super) fn believed(answers: &[Option<Vec<RecipientOutcome>>]) -> Vec<bool> {
-    let mut in_step = true;
-    let mut believed = Vec::with_capacity(answers.len());
-    for answer in answers {
-        let outcomes = answer.as_deref().unwrap_or_default();
+/// Which answers of a flight are to be believed, asked in their order. From the first transaction
+/// on that was not wholly accepted, the host may take what follows for something else; one that it
+/// accepts it has understood, and one that was lost after its end it may have.
+pub(super) struct Belief {
+    /// Whether all before was wholly accepted.
+    pub(super) in_step: bool,
+}
+
+impl Belief {
+    pub(super) fn new() -> Self {
+        Belief { in_step: true }
+    }
+
+    /// Whether the next answer is to be believed.
+    pub(super) fn believes(&mut self, outcomes: &[RecipientOutcome]) -> bool {
         let accepted = |o: &RecipientOutcome| matches!(o, RecipientOutcome::Accepted(_));
         let ended = |o: &RecipientOutcome| {
             accepted(o) || matches!(o, RecipientOutcome::Lost(Lost::AfterEndOfData))
         };
-        believed.push(in_step || outcomes.iter().any(ended));
-        in_step &= outcomes.iter().all(accepted);
+        let believed = self.in_step || outcomes.iter().any(ended);
+        self.in_step &= outcomes.iter().all(accepted);
+        believed
     }
-    believed
+}
+
+/// Whether any recipient's outcome is that the connection was lost: then its end says why.
+pub(super) fn is_lost(outcomes: &[RecipientOutcome]) -> bool {
+    let lost = |o: &RecipientOutcome| matches!(o, RecipientOutcome::Lost(_));
+    outcomes.iter().any(lost)
 }
 
 impl Connection {
@@ -94,12 +102,14 @@ impl Connection {
     }
 
     /// Sends the parcels, each in one transaction for all of its recipients, without waiting for
-    /// more replies than it must.
-    pub(super) async fn fly(&mut self, parcels: &mut [Parcel<'_>], now: Timestamp) -> Flown {
-        let mut flown = Flown {
-            answers: vec![None; parcels.len()],
-            lost: None,
-        };
+    /// more replies than it must; `heard` is told of each answer when it comes, in their order.
+    /// Says why the connection ended, when it did.
+    pub(super) async fn fly(
+        &mut self,
+        parcels: &mut [Parcel<'_>],
+        now: Timestamp,
+        heard: Heard<'_>,
+    ) -> Option<String> {
         let mut begun: VecDeque<usize> = VecDeque::new();
         let mut next = 0;
         let mut waiting = false;
@@ -116,15 +126,16 @@ impl Connection {
                     }
                     Event::Finished(outcomes) => {
                         let first = begun.pop_front();
-                        if let Some(answer) = first.and_then(|at| flown.answers.get_mut(at)) {
-                            *answer = Some(outcomes);
+                        if let Some((at, parcel)) =
+                            first.and_then(|at| Some((at, parcels.get(at)?)))
+                        {
+                            heard(at, parcel, &outcomes);
                         }
                     }
                     Event::Closed(closed) => {
                         let why = self.why(&closed);
                         self.cut(why.clone());
-                        flown.lost = Some(why);
-                        return flown;
+                        return Some(why);
                     }
                     _ => {}
                 }
@@ -141,7 +152,7 @@ impl Connection {
             }
             if begun.is_empty() {
                 self.used();
-                return flown;
+                return None;
             }
             if !waiting {
                 self.timer.set(self.session.patience());
@@ -189,9 +200,10 @@ mod tests {
             (&[RecipientOutcome::Lost(Lost::AfterEndOfData)], true),
             (&[RecipientOutcome::Lost(Lost::BeforeEndOfData)], false),
         ];
-        let answers: Vec<_> = cases.iter().map(|(o, _)| Some(o.to_vec())).collect();
-        let expected: Vec<_> = cases.iter().map(|(_, believed)| *believed).collect();
-        assert_eq!(believed(&answers), expected);
+        let mut belief = Belief::new();
+        for (outcomes, believed) in cases {
+            assert_eq!(belief.believes(outcomes), believed, "{outcomes:?}");
+        }
     }
 
     #[test]

@@ -88,34 +88,35 @@ pub async fn attempt(
     attempted
 }
 
-/// Tries to hand several messages to their next hop in one flight. Those that it gives nothing for
-/// are to be attempted alone.
+/// Tries to hand several messages to their next hop in one flight. `ended` is told what became of
+/// each, by its place in `cargo`, as soon as that is known; those that it is not told of are to be
+/// attempted alone.
 pub async fn attempt_together(
     cargo: &[(&Work, &Stored)],
     delivery: &Delivery,
     connection: &mut Option<Connection>,
-) -> Vec<Option<Attempted>> {
-    let mut all: Vec<Option<Attempted>> = cargo.iter().map(|_| None).collect();
+    ended: &(dyn Fn(usize, Attempted) + Sync),
+) {
     let Some(hop) = connection.as_ref().map(|open| open.hop().clone()) else {
-        return all;
+        return;
     };
     let (mut parcels, mut packed) = (Vec::new(), Vec::new());
     for (at, (work, stored)) in cargo.iter().enumerate() {
         let (parcel, attempted) = Parcel::pack(work, stored, delivery);
         let leads_there = leads_to(&hop, &parcel, delivery).await;
         if leads_there && connection.as_ref().is_some_and(|c| c.takes_all(&parcel)) {
-            packed.push((at, parcel.indexes(), attempted));
+            packed.push(Some((at, parcel.indexes(), attempted)));
             parcels.push(parcel);
         }
     }
-    let tried = delivery.smtp.fly(&mut parcels, connection).await;
-    for ((at, indexes, mut attempted), tried) in packed.into_iter().zip(tried) {
-        if let (Some(tried), Some(slot)) = (tried, all.get_mut(at)) {
+    let mut end = |number: usize, tried| {
+        let known = packed.get_mut(number).and_then(Option::take);
+        if let Some((at, indexes, mut attempted)) = known {
             attempted.take(&indexes, tried);
-            *slot = Some(attempted);
+            ended(at, attempted);
         }
-    }
-    all
+    };
+    delivery.smtp.fly(&mut parcels, connection, &mut end).await;
 }
 
 /// Whether a message may go to this host with others.

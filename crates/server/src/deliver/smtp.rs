@@ -18,7 +18,7 @@ use posthaste_world::net::Endpoint;
 use posthaste_world::{Timestamp, World};
 
 use super::connection::{Connection, Unusable};
-use super::flight::{self, UnsuitableHosts};
+use super::flight::{self, Belief, UnsuitableHosts};
 use super::greeting::{Caller, Protection};
 use super::outbound::Outbound;
 use super::parcel::Parcel;
@@ -90,44 +90,59 @@ impl Smtp {
         connection.may_fly() && !self.unsuitable.contain(&connection.hop().endpoint, now)
     }
 
-    /// Sends messages in one flight. None for one that is to be tried alone: it was not sent, or
-    /// what the host answered is not to be believed. A connection that may be used again is left in
-    /// `connection`.
+    /// Sends messages in one flight, and gives what became of each to `ended`, with its place among
+    /// the parcels, as soon as that is known. One that `ended` is not told of is to be tried alone:
+    /// it was not sent, or what the host answered is not to be believed. A connection that may be
+    /// used again is left in `connection`.
     pub async fn fly(
         &self,
         parcels: &mut [Parcel<'_>],
         connection: &mut Option<Connection>,
-    ) -> Vec<Option<Tried>> {
+        ended: &mut (dyn FnMut(usize, Tried) + Send),
+    ) {
         let Some(mut open) = connection.take() else {
-            return parcels.iter().map(|_| None).collect();
+            return;
         };
         let clock = &self.caller.world.clock;
         let (host, taken_over) = (open.hop().host.clone(), open.takes_over());
-        let flown = open.fly(parcels, clock.now()).await;
-        let why = flown.lost.as_deref().unwrap_or("the connection was lost");
-        let believed = flight::believed(&flown.answers);
-        let in_step = believed.iter().all(|believed| *believed);
-        let answers = flown.answers.into_iter().zip(believed).zip(parcels);
-        let tried = answers.map(|((answer, believed), parcel)| {
-            let answer = answer.filter(|_| believed)?;
+        let protection = open.protection().clone();
+        let mut end = |at: usize, parcel: &Parcel<'_>, answer: &[RecipientOutcome], why: &str| {
             let mut progress = Progress::new(answer.len());
-            progress.protection = open.protection().clone();
-            for (index, answer) in answer.into_iter().enumerate() {
-                progress.take(index, answer, &host, (true, why));
+            progress.protection = protection.clone();
+            for (index, answer) in answer.iter().enumerate() {
+                progress.take(index, answer.clone(), &host, (true, why));
             }
             for outcome in progress.outcomes.iter_mut().flatten() {
                 outcome.taken_over = taken_over;
             }
-            progress.is_complete().then(|| progress.conclude(parcel))
-        });
-        let tried = tried.collect();
-        if flown.lost.is_some() || !in_step {
+            if progress.is_complete() {
+                ended(at, progress.conclude(parcel));
+            }
+        };
+        let mut belief = Belief::new();
+        // What was lost is told when the reason is known.
+        let mut lost = Vec::new();
+        let mut heard = |at: usize, parcel: &Parcel<'_>, answer: &[RecipientOutcome]| {
+            let believed = belief.believes(answer);
+            if believed && flight::is_lost(answer) {
+                lost.push((at, answer.to_vec()));
+            } else if believed {
+                end(at, parcel, answer, "");
+            }
+        };
+        let flown = open.fly(parcels, clock.now(), &mut heard).await;
+        let why = flown.as_deref().unwrap_or("the connection was lost");
+        for (at, answer) in lost {
+            if let Some(parcel) = parcels.get(at) {
+                end(at, parcel, &answer, why);
+            }
+        }
+        if flown.is_some() || !belief.in_step {
             self.unsuitable.add(&open.hop().endpoint, clock.elapsed());
             open.close().await;
         } else {
             *connection = Some(open);
         }
-        tried
     }
 
     /// Tries `hops` in order, a kept connection to one of them first, until every recipient has an

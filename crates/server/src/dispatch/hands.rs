@@ -27,6 +27,15 @@ impl Hands {
         self.work.as_ref()
     }
 
+    /// Gives the work into other hands; these are empty then.
+    #[must_use]
+    pub(super) fn hand_over(&mut self) -> Hands {
+        Hands {
+            queue: self.queue.clone(),
+            work: self.work.take(),
+        }
+    }
+
     /// Hands it on, for [`Queue::settle`].
     #[must_use]
     pub(super) fn give(mut self) -> Option<Work> {

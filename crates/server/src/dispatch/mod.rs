@@ -13,7 +13,8 @@ mod record;
 mod unused;
 
 use std::future::poll_fn;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -211,7 +212,7 @@ impl Dispatch {
             Some(attempted) => attempted,
             None => deliver::attempt(work, &stored, &stages.delivery, connection).await,
         };
-        self.conclude(hands, stored, attempted, (begun, stages))
+        self.conclude(hands, &stored, attempted, (begun, stages))
             .await;
     }
 
@@ -259,48 +260,73 @@ impl Dispatch {
                 next = more.map(|work| Hands::new(&self.queue, work));
             }
         }
-        let mut ends: Vec<BoxFuture<'_, ()>> = Vec::new();
-        if together.len() > 1 {
-            let cargo: Vec<_> = together
-                .iter()
-                .filter_map(|(hands, stored)| Some((hands.work()?, stored)))
-                .collect();
-            let attempted = deliver::attempt_together(&cargo, &stages.delivery, connection).await;
-            for ((hands, stored), attempted) in together.drain(..).zip(attempted) {
-                match attempted {
-                    Some(attempted) => ends.push(Box::pin(self.conclude(
-                        hands,
-                        stored,
-                        attempted,
-                        (begun, stages),
-                    ))),
-                    None => alone.push((hands, stored)),
-                }
-            }
+        let (mut hands, stored): (Vec<_>, Vec<_>) = together.into_iter().unzip();
+        if stored.len() > 1 {
+            let flown = (&mut hands[..], &stored[..]);
+            self.fly(flown, (begun, stages), connection).await;
         }
-        // Their outcomes share a sync.
-        all(ends).await;
-        for (hands, stored) in together.into_iter().chain(alone) {
+        let left = hands.into_iter().zip(stored);
+        let left = left.filter(|(hands, _)| hands.work().is_some());
+        for (hands, stored) in left.chain(alone) {
             self.deliver_read(hands, stored, stages, connection).await;
         }
+    }
+
+    /// Several messages in one flight. Each is concluded when its answer is there, while the others
+    /// are under way; answers that come together share a sync. Whose work is still in `hands`
+    /// afterwards is to be tried alone.
+    async fn fly(
+        &self,
+        (hands, stored): (&mut [Hands], &[Stored]),
+        (begun, stages): (Duration, &Stages),
+        connection: &mut Option<Connection>,
+    ) {
+        let works: Vec<Work> = hands.iter().filter_map(|h| h.work().cloned()).collect();
+        let cargo: Vec<_> = works.iter().zip(stored).collect();
+        let ended = Mutex::new(Vec::new());
+        let tell = |at: usize, attempted: Attempted| {
+            let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.push((at, attempted));
+        };
+        let flight = deliver::attempt_together(&cargo, &stages.delivery, connection, &tell);
+        let (mut flight, mut is_over) = (pin!(flight), false);
+        let mut ends: Vec<BoxFuture<'_, ()>> = Vec::new();
+        poll_fn(|cx| {
+            is_over = is_over || flight.as_mut().poll(cx).is_ready();
+            let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            for (at, attempted) in ended.drain(..) {
+                if let (Some(hands), Some(stored)) = (hands.get_mut(at), stored.get(at)) {
+                    let hands = hands.hand_over();
+                    let end = self.conclude(hands, stored, attempted, (begun, stages));
+                    ends.push(Box::pin(end));
+                }
+            }
+            drop(ended);
+            ends.retain_mut(|end| end.as_mut().poll(cx).is_pending());
+            match is_over && ends.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Notes what became of a message, makes it durable, and says so.
     async fn conclude(
         &self,
         hands: Hands,
-        stored: Stored,
+        stored: &Stored,
         attempted: Attempted,
         (begun, stages): (Duration, &Stages),
     ) {
         let Some(work) = hands.work() else { return };
-        let outcomes = self.outcomes(&stored, &attempted, stages);
-        let reports = stages.reports.due(&stored, &attempted.outcomes).await;
+        let outcomes = self.outcomes(stored, &attempted, stages);
+        let reports = stages.reports.due(stored, &attempted.outcomes).await;
         self.note_destination(work, &attempted);
         self.record_attempt(work, &attempted, begun);
-        self.record_outcomes(work, &stored, &attempted.outcomes, &outcomes);
+        self.record_outcomes(work, stored, &attempted.outcomes, &outcomes);
         self.settle(hands, outcomes, reports).await;
-        stages.feedback.read(&stored, &attempted.outcomes).await;
+        stages.feedback.read(stored, &attempted.outcomes).await;
     }
 
     /// Makes the outcomes and the reports they owe durable, together.
@@ -481,18 +507,6 @@ fn overdue(work: &Work, stored: &Stored, now: Timestamp) -> Option<Attempted> {
     let mut attempted = Attempted::default();
     attempted.settle_all(&ours, &Outcome::overdue());
     Some(attempted)
-}
-
-/// Runs futures to their ends, all at once.
-async fn all(mut futures: Vec<BoxFuture<'_, ()>>) {
-    poll_fn(|cx| {
-        futures.retain_mut(|future| future.as_mut().poll(cx).is_pending());
-        match futures.is_empty() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
 }
 
 /// The new progress of recipients, as `change` makes it of the old one and the outcome.
