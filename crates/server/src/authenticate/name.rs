@@ -45,7 +45,9 @@ impl Name {
             },
             None => prepared,
         };
-        (name.len() <= NAME_MAX).then(|| Name(name.into()))
+        // Unicode 3.2, which SASLprep knows, lacks the lower case of some of its letters.
+        let is_own = stringprep::saslprep(&name).is_ok_and(|again| again == name);
+        (is_own && name.len() <= NAME_MAX).then(|| Name(name.into()))
     }
 
     /// Its text.
@@ -246,6 +248,11 @@ mod tests {
     #[test]
     fn a_password_is_never_printed() {
         assert!(!format!("{:?}", Password::new(b"secret")).contains("secret"));
+    }
+
+    #[test]
+    fn a_letter_whose_lower_case_cannot_be_prepared_is_in_no_name() {
+        assert_eq!(Name::parse("\u{10a0}"), None);
     }
 
     proptest! {
