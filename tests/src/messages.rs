@@ -40,6 +40,15 @@ pub fn sample(name: &'static str, body: &[u8]) -> Sample {
     }
 }
 
+/// What the benchmarks send: a message of lines of text, of `size` octets less a part of a line.
+#[must_use]
+pub fn load(size: usize) -> Vec<u8> {
+    let line = "A line of text such as people write, of some seventy octets in all.\r\n";
+    let head = sample("load", b"").octets;
+    let lines = size.saturating_sub(head.len()) / line.len();
+    [head, line.repeat(lines).into_bytes()].concat()
+}
+
 /// A body of about `size` octets in which no two lines are the same.
 #[must_use]
 pub fn large(size: usize) -> Vec<u8> {

@@ -20,9 +20,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use posthaste_tests::load::{Load, Sink};
-use posthaste_tests::messages::sample;
 use posthaste_tests::server::{Server, program};
-use posthaste_tests::{setup, skip, until};
+use posthaste_tests::{messages, setup, skip, until};
 
 const FEW: usize = 200;
 const MANY: usize = 1_200;
@@ -35,10 +34,9 @@ const FOUND: &str = "found";
 /// Under `valgrind` everything takes fifty times as long.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Relays `messages` through the program as it runs under `tool`, the first words of a command
-/// line, and ends it; `{}` in a word is the
-/// file [`FOUND`].
-fn relayed(tool: &[&str], messages: usize) -> Server {
+/// Relays `count` messages through the program as it runs under `tool`, the first words of a
+/// command line, and ends it; `{}` in a word is the file [`FOUND`].
+fn relayed(tool: &[&str], count: usize) -> Server {
     let sink = Sink::start(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
     let mut server = Server::with(&setup::with(&format!(
         "[[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{}\"\n",
@@ -55,24 +53,18 @@ fn relayed(tool: &[&str], messages: usize) -> Server {
     command.args(words).arg(program());
     command.args(["serve", "--config"]).arg(server.config());
     server.run_as(command);
-    let line = "A line of text such as people write, of some seventy octets in all.\r\n";
-    let head = sample("load", b"").octets;
-    let message = [
-        &head,
-        line.repeat((SIZE - head.len()) / line.len()).as_bytes(),
-    ]
-    .concat();
+    let message = messages::load(SIZE);
     let load = Load {
         to: server.address(),
         clients: CLIENTS,
-        messages,
+        messages: count,
         each_connection: EACH_CONNECTION,
         recipient: &|_| "someone@sink.example".to_owned(),
         message: &message,
     };
     load.send();
     until("all messages in the sink", LONG, || {
-        (sink.taken() >= messages).then_some(())
+        (sink.taken() >= count).then_some(())
     });
     until("an empty queue", LONG, || {
         (server.queued() == 0).then_some(())

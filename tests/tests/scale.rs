@@ -16,11 +16,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use posthaste_tests::load::{Load, Sink};
-use posthaste_tests::messages::sample;
 use posthaste_tests::peer::Nsd;
 use posthaste_tests::plot::{self, Series};
 use posthaste_tests::server::Server;
-use posthaste_tests::{root, setup, until};
+use posthaste_tests::{messages, root, setup, until};
 
 const ROUNDS: usize = 3;
 const SIZE: usize = 4 * 1024;
@@ -29,13 +28,6 @@ const LONG: Duration = Duration::from_secs(900);
 /// Threads as in the other benchmarks.
 const CLIENTS: usize = 20;
 const EACH_CONNECTION: usize = 10;
-
-fn message() -> Vec<u8> {
-    let line = "A line of text such as people write, of some seventy octets in all.\r\n";
-    let head = sample("load", b"").octets;
-    let lines = (SIZE - head.len()) / line.len();
-    [head, line.repeat(lines).into_bytes()].concat()
-}
 
 /// A server that relays all mail to `sink`, and that for `dead.example` to a port nobody serves.
 fn relay(sink: &Sink) -> Server {
@@ -99,7 +91,7 @@ fn loopback() -> SocketAddr {
 #[test]
 #[ignore = "a benchmark: cargo xtask bench scale-clients"]
 fn scale_clients() {
-    let (sink, message) = (Sink::start(loopback()), message());
+    let (sink, message) = (Sink::start(loopback()), messages::load(SIZE));
     let recipient = |_: usize| "someone@sink.example".to_owned();
     let load = |to, clients| Load {
         to,
@@ -135,7 +127,7 @@ fn mail_host() -> SocketAddr {
 #[test]
 #[ignore = "a benchmark: cargo xtask bench scale-destinations"]
 fn scale_destinations() {
-    let (sink, message) = (Sink::start(mail_host()), message());
+    let (sink, message) = (Sink::start(mail_host()), messages::load(SIZE));
     let records = format!(
         "*.many.example. MX 10 sink.example.\nsink.example. A {}\n",
         sink.address.ip()
@@ -172,7 +164,7 @@ fn scale_destinations() {
 #[test]
 #[ignore = "a benchmark: cargo xtask bench scale-queue"]
 fn scale_queue() {
-    let (sink, message) = (Sink::start(loopback()), message());
+    let (sink, message) = (Sink::start(loopback()), messages::load(SIZE));
     let mut server = relay(&sink);
     let mut waiting = 0;
     let mut points = Vec::new();
