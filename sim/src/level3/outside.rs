@@ -79,10 +79,18 @@ pub(super) struct Outside {
     mood: Mutex<Mood>,
     /// Recipients that a greylister has seen.
     seen: Mutex<BTreeMap<String, Timestamp>>,
-    /// What it accepted and whether that was heard: for crashes of those who sent it.
-    recent: Mutex<Vec<(Timestamp, IpAddr, Vec<String>)>>,
+    /// What it accepted: for crashes of those who sent it.
+    recent: Mutex<Vec<Taken>>,
     /// When servers of ours crashed.
     crashes: Mutex<Vec<(Timestamp, IpAddr)>>,
+}
+
+/// A message that was accepted.
+struct Taken {
+    from: Endpoint,
+    to: Vec<String>,
+    /// When the reply that says so left: a slow server says it long after.
+    answered: Option<Timestamp>,
 }
 
 impl Outside {
@@ -138,7 +146,7 @@ impl Outside {
         let mut visit = Visit {
             outside: self,
             stream,
-            from: peer.ip().unwrap_or(self.host),
+            from: peer,
             begun: self.scene.clock.now(),
             session: Session::new(settings),
             transactions: 0,
@@ -170,11 +178,11 @@ impl Outside {
     pub(super) fn crashed(&self, sender: IpAddr, since: Timestamp) {
         let now = self.scene.clock.now();
         crate::locked(&self.crashes).push((now, sender));
-        let theirs = |(_, from, _): &mut (_, IpAddr, _)| *from == sender;
+        let theirs = |taken: &mut Taken| taken.from.ip() == Some(sender);
         let recent: Vec<_> = crate::locked(&self.recent).extract_if(.., theirs).collect();
-        for (at, _, addresses) in recent {
-            if at >= since {
-                self.excuse(&addresses);
+        for taken in recent {
+            if taken.answered.is_none_or(|at| at >= since) {
+                self.excuse(&taken.to);
             }
         }
     }
@@ -207,7 +215,7 @@ impl Outside {
 struct Visit<'a> {
     outside: &'a Outside,
     stream: BoxStream,
-    from: IpAddr,
+    from: Endpoint,
     begun: Timestamp,
     session: Session,
     transactions: u32,
@@ -317,7 +325,6 @@ impl Visit<'_> {
     fn take(&mut self) {
         let scene = &self.outside.scene;
         let mut ledger = crate::locked(&scene.ledger);
-        let now = scene.clock.now();
         if self.null_sender && letter::number_of(&self.content).is_none() {
             ledger.reported(&letter::failed_in(&self.content));
             // Two reports about the same failure are excused as two copies are.
@@ -329,7 +336,8 @@ impl Visit<'_> {
         }
         drop(ledger);
         // Whoever crashed since this connection began is not there to hear of it.
-        let gone = |(at, host): &(Timestamp, IpAddr)| *host == self.from && *at >= self.begun;
+        let gone =
+            |(at, host): &(Timestamp, IpAddr)| Some(*host) == self.from.ip() && *at >= self.begun;
         if crate::locked(&self.outside.crashes).iter().any(gone) {
             self.outside.excuse(&self.to);
         }
@@ -337,7 +345,21 @@ impl Visit<'_> {
         if self.unheard.len() > TRANSACTIONS_IN_FLIGHT {
             self.unheard.pop_front();
         }
-        crate::locked(&self.outside.recent).push((now, self.from, self.to.clone()));
+        crate::locked(&self.outside.recent).push(Taken {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            answered: None,
+        });
+    }
+
+    /// All that was accepted on this connection has been answered.
+    fn answered(&self) {
+        let now = self.outside.scene.clock.now();
+        let mut recent = crate::locked(&self.outside.recent);
+        let ours = recent.iter_mut().filter(|taken| taken.from == self.from);
+        for taken in ours {
+            taken.answered.get_or_insert(now);
+        }
     }
 
     async fn speak(&mut self) -> std::io::Result<()> {
@@ -361,6 +383,7 @@ impl Visit<'_> {
             };
             self.session.wrote(n);
         }
+        self.answered();
         Ok(())
     }
 
