@@ -33,6 +33,7 @@ pub mod setup;
 pub mod strace;
 pub mod tls;
 pub mod transcript;
+pub mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

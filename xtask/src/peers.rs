@@ -23,7 +23,7 @@ struct Peer {
     users: &'static [&'static str],
 }
 
-const PEERS: [Peer; 12] = [
+const PEERS: [Peer; 14] = [
     Peer {
         name: "postfix",
         packages: &["postfix"],
@@ -40,6 +40,17 @@ const PEERS: [Peer; 12] = [
         name: "exim",
         packages: &["exim4-daemon-heavy"],
         users: &["Debian-exim"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "sendmail",
+        packages: &["m4", "sendmail-bin", "sendmail-cf"],
+        users: &["smmta", "smmsp"],
+        ..Peer::NONE
+    },
+    Peer {
+        name: "haraka",
+        node: &["Haraka@3.3.4"],
         ..Peer::NONE
     },
     Peer {

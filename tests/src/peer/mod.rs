@@ -9,11 +9,13 @@ pub mod client;
 pub mod dkim;
 mod dovecot;
 mod exim;
+mod haraka;
 mod nsd;
 mod opensmtpd;
 mod pebble;
 mod postfix;
 mod script;
+mod sendmail;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,11 +25,13 @@ use tempfile::TempDir;
 
 pub use dovecot::Dovecot;
 pub use exim::Exim;
+pub use haraka::Haraka;
 pub use nsd::Nsd;
 pub use opensmtpd::OpenSmtpd;
 pub use pebble::Pebble;
 pub use postfix::Postfix;
 pub use script::Script;
+pub use sendmail::Sendmail;
 
 use crate::{root, skip};
 
