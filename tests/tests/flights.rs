@@ -18,13 +18,15 @@ use posthaste_tests::distance::Distant;
 use posthaste_tests::hop::NextHop;
 use posthaste_tests::load::Load;
 use posthaste_tests::messages::sample;
-use posthaste_tests::peer::Postfix;
+use posthaste_tests::peer::{Haraka, Postfix};
 use posthaste_tests::server::Server;
-use posthaste_tests::{free_address, setup, until};
+use posthaste_tests::{free_address, mailbox, setup, until};
 
 const LONG: Duration = Duration::from_secs(120);
 /// Messages that go over connections which are lost.
 const MESSAGES: usize = 600;
+/// Messages for a host that refuses flights: more than one flight.
+const MESSAGES_REFUSED: usize = 20;
 /// Of a thousand pieces, so many reset their connection: more than one connection in a hundred.
 const RESETS: u64 = 20;
 /// What is said when a host may have a message that it did not acknowledge (RFC 1047).
@@ -37,6 +39,40 @@ fn relay(hop: SocketAddr, connections: usize) -> Server {
          [retry]\nintervals = [\"1s\"]\n\
          [[route]]\nrecipients = [\"*\"]\nvia = \"smtp://{hop}\"\n"
     )))
+}
+
+/// Haraka refuses with 503 what comes before its reply to the last message.
+#[test]
+fn a_host_that_refuses_flights_gets_each_message_alone_and_no_message_fails() {
+    let Some(hop) = Haraka::start(free_address(), None, false) else {
+        return;
+    };
+    let mut server = relay(hop.address, 1);
+    server.run();
+    let mut dialogue = Dialogue::open(server.address());
+    let mut sent = Vec::new();
+    for number in 0..MESSAGES_REFUSED {
+        let message = sample("refused", format!("mark {number}\r\n").as_bytes()).octets;
+        let answer = dialogue.deliver("bob@local.example", &["r@remote.example"], &message);
+        assert_eq!(answer.code, 250, "{answer:?}");
+        sent.push(mailbox::with_lf(&message));
+    }
+    let found = mailbox::wait(&hop.maildir(), sent.len(), LONG);
+    let mut arrived: Vec<_> = found
+        .iter()
+        .map(|octets| mailbox::below(octets, "Subject").to_vec())
+        .collect();
+    arrived.sort_unstable();
+    sent.sort_unstable();
+    assert!(arrived == sent, "not each message once");
+    until("an empty queue", LONG, || {
+        (server.queued() == 0).then_some(())
+    });
+    for record in server.records() {
+        if record["event"] == "recipient" {
+            assert_eq!(record["outcome"], "relayed", "{record}");
+        }
+    }
 }
 
 #[test]

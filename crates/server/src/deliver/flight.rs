@@ -3,11 +3,11 @@
 //! (RFC 3030 §4.2). A round trip then carries one message, or several, instead of half a message.
 //!
 //! Its bounds: servers that the operator named, since one that MX names is a stranger; a connection
-//! on which a message went well before; [`MESSAGES_MAX`] messages and [`OCTETS_MAX`] octets. A host
-//! that refuses something in a flight may lose the thread: what it refuses after that is not
-//! believed, and sent again alone. A connection that is lost has an outcome for each message whose
-//! end it got (RFC 1047); the others are sent again. A host that did either gets no flights for
-//! [`UNSUITABLE_FOR`].
+//! on which a message went well before; [`MESSAGES_MAX`] messages and [`OCTETS_MAX`] octets. A
+//! message that is refused in a flight may be refused for the flight, not for itself: it is sent
+//! again alone, and what the host says then counts. A connection that is lost has an outcome for
+//! each message whose end it got (RFC 1047); the others are sent again. A host that did either gets
+//! no flights for [`UNSUITABLE_FOR`].
 //!
 //! This module does **not** choose the messages, and reports nothing.
 
@@ -55,29 +55,21 @@ impl UnsuitableHosts {
     }
 }
 
-/// Which answers of a flight are to be believed, asked in their order. From the first transaction
-/// on that was not wholly accepted, the host may take what follows for something else; one that it
-/// accepts it has understood, and one that was lost after its end it may have.
-pub(super) struct Belief {
-    /// Whether all before was wholly accepted.
-    pub(super) in_step: bool,
+/// Whether an answer in a flight is to be believed: the host took the message for some recipient,
+/// or may have. Anything else it may say of the flight: some refuse what comes before their answer
+/// to the last message (Haraka, with 503), or take it for something else once they have refused.
+pub(super) fn is_understood(outcomes: &[RecipientOutcome]) -> bool {
+    let ended = |o: &RecipientOutcome| {
+        let lost = RecipientOutcome::Lost(Lost::AfterEndOfData);
+        matches!(o, RecipientOutcome::Accepted(_)) || *o == lost
+    };
+    outcomes.iter().any(ended)
 }
 
-impl Belief {
-    pub(super) fn new() -> Self {
-        Belief { in_step: true }
-    }
-
-    /// Whether the next answer is to be believed.
-    pub(super) fn believes(&mut self, outcomes: &[RecipientOutcome]) -> bool {
-        let accepted = |o: &RecipientOutcome| matches!(o, RecipientOutcome::Accepted(_));
-        let ended = |o: &RecipientOutcome| {
-            accepted(o) || matches!(o, RecipientOutcome::Lost(Lost::AfterEndOfData))
-        };
-        let believed = self.in_step || outcomes.iter().any(ended);
-        self.in_step &= outcomes.iter().all(accepted);
-        believed
-    }
+/// Whether the host took the message for all recipients.
+pub(super) fn is_accepted(outcomes: &[RecipientOutcome]) -> bool {
+    let accepted = |o: &RecipientOutcome| matches!(o, RecipientOutcome::Accepted(_));
+    outcomes.iter().all(accepted)
 }
 
 /// Whether any recipient's outcome is that the connection was lost: then its end says why.
@@ -191,18 +183,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_believed_until_the_host_may_have_lost_the_thread() {
+    fn what_is_refused_in_a_flight_may_be_refused_for_the_flight() {
+        let lost = RecipientOutcome::Lost;
         let cases: [(&[RecipientOutcome], bool); 6] = [
             (&[accepted()], true),
             (&[refused(), accepted()], true),
             (&[refused()], false),
-            (&[accepted()], true),
-            (&[RecipientOutcome::Lost(Lost::AfterEndOfData)], true),
-            (&[RecipientOutcome::Lost(Lost::BeforeEndOfData)], false),
+            (&[lost(Lost::AfterEndOfData)], true),
+            (&[refused(), lost(Lost::AfterEndOfData)], true),
+            (&[lost(Lost::BeforeEndOfData)], false),
         ];
-        let mut belief = Belief::new();
         for (outcomes, believed) in cases {
-            assert_eq!(belief.believes(outcomes), believed, "{outcomes:?}");
+            assert_eq!(is_understood(outcomes), believed, "{outcomes:?}");
         }
     }
 

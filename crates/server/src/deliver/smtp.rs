@@ -18,7 +18,7 @@ use posthaste_world::net::Endpoint;
 use posthaste_world::{Timestamp, World};
 
 use super::connection::{Connection, Unusable};
-use super::flight::{self, Belief, UnsuitableHosts};
+use super::flight::{self, UnsuitableHosts};
 use super::greeting::{Caller, Protection};
 use super::outbound::Outbound;
 use super::parcel::Parcel;
@@ -119,15 +119,15 @@ impl Smtp {
                 ended(at, progress.conclude(parcel));
             }
         };
-        let mut belief = Belief::new();
+        let mut in_step = true;
         // What was lost is told when the reason is known.
         let mut lost = Vec::new();
         let mut heard = |at: usize, parcel: &Parcel<'_>, answer: &[RecipientOutcome]| {
-            let believed = belief.believes(answer);
-            if believed && flight::is_lost(answer) {
-                lost.push((at, answer.to_vec()));
-            } else if believed {
-                end(at, parcel, answer, "");
+            in_step &= flight::is_accepted(answer);
+            match flight::is_understood(answer) {
+                true if flight::is_lost(answer) => lost.push((at, answer.to_vec())),
+                true => end(at, parcel, answer, ""),
+                false => {}
             }
         };
         let flown = open.fly(parcels, clock.now(), &mut heard).await;
@@ -137,7 +137,7 @@ impl Smtp {
                 end(at, parcel, &answer, why);
             }
         }
-        if flown.is_some() || !belief.in_step {
+        if flown.is_some() || !in_step {
             self.unsuitable.add(&open.hop().endpoint, clock.elapsed());
             open.close().await;
         } else {
