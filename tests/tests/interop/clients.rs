@@ -9,7 +9,7 @@ use posthaste_tests::wire::Wire;
 use posthaste_tests::{mailbox, root};
 use serde_json::Value;
 
-use super::{Cell, LARGE, PATIENCE, RECIPIENTS, Row, cell, used, version, with_lettre};
+use super::{Cell, LARGE, PATIENCE, RECIPIENTS, Row, cell, theirs, used, version, with_lettre};
 
 /// Submission with STARTTLS and with TLS from the start, and other servers' mail.
 const INBOUND: &str = r#"
@@ -106,10 +106,7 @@ pub(super) fn rows() -> Vec<Row> {
                 ),
             });
         }
-        cells.extend(used(
-            || client_sends(&client, "plain", SEVERAL),
-            |_, _| false,
-        ));
+        cells.extend(used(|| client_sends(&client, "plain", SEVERAL), theirs));
         rows.push(Row { peer, cells });
     }
     rows.push(lettre());
@@ -133,7 +130,7 @@ fn lettre() -> Row {
     };
     let modes = MODES.into_iter().chain(["100 recipients"]);
     let mut cells: Vec<_> = modes.map(|mode| (mode, sends(mode))).collect();
-    cells.extend(used(|| send("plain", SEVERAL), |_, _| false));
+    cells.extend(used(|| send("plain", SEVERAL), theirs));
     Row { peer, cells }
 }
 

@@ -65,6 +65,8 @@ struct Hop {
 
 const HANDSHAKE: &str = "Debian's build finishes no handshake, whoever the client is";
 
+const NO_FLIGHTS: &str = "used in flights, which go over SMTP alone";
+
 fn hops() -> Vec<Hop> {
     vec![
         postfix(),
@@ -272,8 +274,12 @@ pub(super) fn rows() -> Vec<Row> {
                 None => (mode, cell(|| drop(hop_takes(&hop, mode, &keys)))),
             });
         }
-        let several = || hop_takes(&hop, "100 recipients", &keys);
-        cells.extend(used(several, Wire::offers));
+        let several = || hop_takes(&hop, "40 at once", &keys);
+        cells.extend(used(several, |wire, column| match wire.offers(column) {
+            false => Ok(""),
+            true if hop.lmtp && column == "CHUNKING" => Ok(NO_FLIGHTS),
+            true => Err("offered and not used".to_owned()),
+        }));
         rows.push(Row { peer, cells });
     }
     rows

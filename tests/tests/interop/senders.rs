@@ -10,7 +10,7 @@ use posthaste_tests::wire::Wire;
 use posthaste_tests::{free_address, mailbox};
 
 use super::clients::{MX_CLEAR, inbound};
-use super::{LARGE, MANY, PATIENCE, Row, addresses, cell, of_library, package, used};
+use super::{LARGE, MANY, PATIENCE, Row, addresses, cell, of_library, package, theirs, used};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -56,7 +56,7 @@ pub(super) fn rows() -> Vec<Row> {
         let mut cells: Vec<_> = modes
             .map(|mode| (mode, cell(|| drop(exchange(mode)))))
             .into();
-        cells.extend(used(|| exchange("100 recipients"), |_, _| false));
+        cells.extend(used(|| exchange("100 recipients"), theirs));
         rows.push(Row { peer, cells });
     }
     rows
