@@ -21,7 +21,7 @@ use posthaste_tests::peer::dkim::{Keys, OPENDKIM};
 use posthaste_tests::peer::{Nsd, Tree};
 use posthaste_tests::server::Server;
 use posthaste_tests::setup;
-use posthaste_tests::tls::{Authority, Trust};
+use posthaste_tests::tls::Authority;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const SESSIONS: usize = 10_000;
@@ -40,16 +40,14 @@ fn allow_many_files() {
     setrlimit(Resource::Nofile, wanted).expect("more open files");
 }
 
-fn opened(address: SocketAddr, trust: &Trust, count: usize) -> Vec<TcpStream> {
-    let open = || Dialogue::open_tls(address, trust, "mx.local.example").into_socket();
-    (0..count).map(|_| open()).collect()
-}
+/// Opens a session and says hello.
+type Open<'a> = &'a (dyn Fn() -> Dialogue + Sync);
 
-/// How long a client waits for its greeting, its handshake and the reply to its EHLO, sorted.
-fn answers(address: SocketAddr, trust: &Trust) -> Vec<Duration> {
+/// How long a client waits for its greeting and the reply to its EHLO, sorted.
+fn answers(open: Open<'_>) -> Vec<Duration> {
     let one = |_| {
         let begun = Instant::now();
-        let mut dialogue = Dialogue::open_tls(address, trust, "mx.local.example");
+        let mut dialogue = open();
         let took = begun.elapsed();
         assert_eq!(dialogue.ask("QUIT").code, 221);
         took
@@ -62,16 +60,24 @@ fn answers(address: SocketAddr, trust: &Trust) -> Vec<Duration> {
 fn report(what: &str, took: &[Duration]) {
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
     println!(
-        "{what}: greeting to EHLO inside of TLS p50 {:?}, p99 {:?}",
+        "{what}: greeting to EHLO p50 {:?}, p99 {:?}",
         at(50),
         at(99)
     );
 }
 
 #[test]
+#[ignore = "a benchmark: cargo xtask bench idle-clear"]
+fn idle_clear() {
+    let mut server = Server::with(&setup::with(""));
+    server.run();
+    let address = server.address();
+    idle(&server, "in the clear", &|| Dialogue::open(address));
+}
+
+#[test]
 #[ignore = "a benchmark: cargo xtask bench idle-tls"]
 fn idle_tls() {
-    allow_many_files();
     let base = setup::BASE.replace("tls = \"none\"\n", "");
     let mut server = Server::with(&format!(
         "{base}\n[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n"
@@ -80,13 +86,22 @@ fn idle_tls() {
     authority.certify(server.dir(), "a", &["mx.local.example"]);
     server.run();
     let (address, trust) = (server.address(), authority.trust());
+    let open = || Dialogue::open_tls(address, &trust, "mx.local.example");
+    idle(&server, "inside TLS", &open);
+}
 
-    report("with no other session", &answers(address, &trust));
+/// What many idle sessions cost, and whether somebody else notices them.
+fn idle(server: &Server, how: &str, open: Open<'_>) {
+    allow_many_files();
+    report("with no other session", &answers(open));
     let (before, _) = server.memory();
     let begun = Instant::now();
+    let opened = || -> Vec<TcpStream> {
+        let sessions = 0..SESSIONS / OPENERS;
+        sessions.map(|_| open().into_socket()).collect()
+    };
     let idle: Vec<TcpStream> = std::thread::scope(|scope| {
-        let open = || scope.spawn(|| opened(address, &trust, SESSIONS / OPENERS));
-        let openers: Vec<_> = (0..OPENERS).map(|_| open()).collect();
+        let openers: Vec<_> = (0..OPENERS).map(|_| scope.spawn(opened)).collect();
         openers
             .into_iter()
             .flat_map(|o| o.join().unwrap())
@@ -96,13 +111,13 @@ fn idle_tls() {
     let (after, most) = server.memory();
     let each = (after - before) * 1024 / SESSIONS as u64;
     println!(
-        "{} TLS sessions opened in {took:.1?} (client and server on one machine)",
+        "{} sessions {how} opened in {took:.1?} (client and server on one machine)",
         idle.len()
     );
     println!(
         "memory: {before} KiB before, {after} KiB after ({most} KiB at most), {each} octets each"
     );
-    report("with the idle sessions open", &answers(address, &trust));
+    report("with the idle sessions open", &answers(open));
     assert_eq!(idle.len(), SESSIONS);
 }
 

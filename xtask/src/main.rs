@@ -37,8 +37,8 @@ Commands of the project: cargo xtask COMMAND
                       load, with a full disk, few descriptors, little memory, a clock that
                       jumps, a next hop that freezes
   interop             every exchange with real peers, as the table docs/reference/interop.md
-  bench [NAME…]       figures of the program as it ships: idle-tls, mailauth, scale,
-                      flights, counts
+  bench [NAME…]       figures of the program as it ships: idle-clear, idle-tls, mailauth,
+                      scale, flights, counts
   release             build what ships, and test that as a process: demo, dialogues, durability
   ci                  what CI runs: .ci/run
 ";
