@@ -46,6 +46,7 @@ catch_all = "alice@local.example"
 deliver = "maildir:mail/{local}"
 "#;
 pub(super) const MX_CLEAR: usize = 2;
+pub(super) const MX_TLS: usize = 3;
 /// Recipients of the message by which is seen how a client uses the wire.
 const SEVERAL: usize = 5;
 

@@ -63,7 +63,7 @@ struct Hop {
     lacks: &'static [(&'static str, &'static str)],
 }
 
-const HANDSHAKE: &str = "Debian's build finishes no handshake, whoever the client is";
+pub(super) const HANDSHAKE: &str = "Debian's build finishes no handshake, whoever the client is";
 
 const NO_FLIGHTS: &str = "used in flights, which go over SMTP alone";
 

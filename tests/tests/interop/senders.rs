@@ -9,8 +9,17 @@ use posthaste_tests::server::Server;
 use posthaste_tests::wire::Wire;
 use posthaste_tests::{free_address, mailbox};
 
-use super::clients::{MX_CLEAR, inbound};
-use super::{LARGE, MANY, PATIENCE, Row, addresses, cell, of_library, package, theirs, used};
+use super::clients::{MX_CLEAR, MX_TLS, inbound};
+use super::next_hops::HANDSHAKE;
+use super::{Cell, LARGE, MANY, PATIENCE, Row, addresses, cell, of_library, package, theirs, used};
+
+const MODES: [&str; 5] = [
+    "plain",
+    "STARTTLS",
+    "25 MiB",
+    "100 recipients",
+    "40 at once",
+];
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -18,7 +27,8 @@ pub(super) fn rows() -> Vec<Row> {
     let peers: [(&str, &str, Start); 5] = [
         ("Postfix", "postfix", |at, to| {
             let next = format!(
-                "virtual_mailbox_domains =\nrelayhost = [127.0.0.1]:{}",
+                "virtual_mailbox_domains =\nsmtp_tls_security_level = may\n\
+                 relayhost = [127.0.0.1]:{}",
                 to.port()
             );
             Postfix::start(at, &next).map(|p| Box::new(p) as _)
@@ -45,17 +55,21 @@ pub(super) fn rows() -> Vec<Row> {
         println!("{peer}");
         let exchange = |mode| {
             let server = inbound();
-            let wire = Wire::to(server.addresses[MX_CLEAR]);
+            let ours = if mode == "STARTTLS" { MX_TLS } else { MX_CLEAR };
+            let wire = Wire::to(server.addresses[ours]);
             let address = free_address();
             let running = start(address, wire.address);
             assert!(running.is_some(), "it does not start");
             sender_sends(mode, address, &server);
             wire
         };
-        let modes = ["plain", "25 MiB", "100 recipients", "40 at once"];
-        let mut cells: Vec<_> = modes
-            .map(|mode| (mode, cell(|| drop(exchange(mode)))))
-            .into();
+        let mut cells = Vec::new();
+        for mode in MODES {
+            cells.push(match (name, mode) {
+                ("OpenSMTPD", "STARTTLS") => (mode, Cell::Absent(HANDSHAKE)),
+                _ => (mode, cell(|| drop(exchange(mode)))),
+            });
+        }
         cells.extend(used(|| exchange("100 recipients"), theirs));
         rows.push(Row { peer, cells });
     }
@@ -87,4 +101,9 @@ fn sender_sends(mode: &str, through: SocketAddr, server: &Server) {
         let got: usize = taken.map(|r| r["to"].as_array().map_or(0, Vec::len)).sum();
         (got == to.len() * times).then_some(())
     });
+    if mode == "STARTTLS" {
+        server.record("a connection with TLS", |record| {
+            record["event"] == "connection" && record["tls"]["version"].is_string()
+        });
+    }
 }
