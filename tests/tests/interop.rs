@@ -115,14 +115,7 @@ fn table(text: &mut String, title: &str, rows: &[Row]) {
 }
 
 /// Runs an exchange; a panic in it is a failure of its cell alone.
-fn cell(exchange: impl FnOnce()) -> Cell {
-    match attempt(exchange) {
-        Ok(()) => Cell::Works,
-        Err(why) => Cell::Failed(why),
-    }
-}
-
-fn attempt<T>(exchange: impl FnOnce() -> T) -> Result<T, String> {
+fn attempt(exchange: impl FnOnce() -> Wire) -> Result<Wire, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(exchange)).map_err(|why| {
         let text = why.downcast_ref::<String>().cloned();
         let text = text.or_else(|| why.downcast_ref::<&str>().map(ToString::to_string));
@@ -130,15 +123,21 @@ fn attempt<T>(exchange: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+fn cell(attempted: &Result<Wire, String>) -> Cell {
+    match attempted {
+        Ok(_) => Cell::Works,
+        Err(why) => Cell::Failed(why.clone()),
+    }
+}
+
 /// How the client of an exchange in the clear used the wire. What it does not use is its own choice
 /// (`unused` says why), or a failure.
 fn used(
-    exchange: impl FnOnce() -> Wire,
+    attempted: &Result<Wire, String>,
     unused: impl Fn(&Wire, &'static str) -> Result<&'static str, String>,
 ) -> [(&'static str, Cell); 2] {
-    let wire = attempt(exchange);
     let cell = |column, uses: fn(&Wire) -> bool| {
-        let cell = match &wire {
+        let cell = match attempted {
             Err(why) => Cell::Failed(why.clone()),
             Ok(wire) if uses(wire) => Cell::Works,
             Ok(wire) => unused(wire, column).map_or_else(Cell::Failed, Cell::Absent),

@@ -13,75 +13,13 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use posthaste_tests::client::Dialogue;
 use posthaste_tests::messages::{Sample, samples};
-use posthaste_tests::peer::{Dovecot, Exim, Postfix};
-use posthaste_tests::server::{Server, program};
-use posthaste_tests::tls::Authority;
-use posthaste_tests::{SOON, folder, free_address, mailbox, setup, until};
+use posthaste_tests::peer::{Dovecot, Exim, Keys, Postfix};
+use posthaste_tests::server::Server;
+use posthaste_tests::{SOON, free_address, mailbox, until};
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// An authority, and a certificate of it for peers at `localhost`.
-struct Keys {
-    folder: TempDir,
-}
-
-impl Keys {
-    fn new() -> Keys {
-        let folder = folder();
-        let authority = Authority::new();
-        authority.certify(folder.path(), "peer", &["localhost"]);
-        std::fs::write(folder.path().join("roots.pem"), authority.pem()).unwrap();
-        Keys { folder }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    /// The program with a configuration, that trusts the authority.
-    fn start(&self, more: &str) -> Server {
-        let mut server = Server::with(&setup::with(more));
-        let mut command = Command::new(program());
-        command
-            .env("SSL_CERT_FILE", self.path("roots.pem"))
-            .env_remove("SSL_CERT_DIR")
-            .args(["serve", "--config"])
-            .arg(server.config());
-        server.run_as(command);
-        server
-    }
-
-    /// Lines of Postfix's `main.cf`.
-    fn of_postfix(&self) -> String {
-        format!(
-            "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n",
-            self.path("peer.pem"),
-            self.path("peer.key")
-        )
-    }
-
-    /// Lines of Exim's main section.
-    fn of_exim(&self) -> String {
-        format!(
-            "tls_advertise_hosts = *\ntls_certificate = {}\ntls_privatekey = {}\n",
-            self.path("peer.pem"),
-            self.path("peer.key")
-        )
-    }
-
-    /// Settings of Dovecot.
-    fn of_dovecot(&self) -> String {
-        format!(
-            "ssl = yes\nssl_cert = <{}\nssl_key = <{}\n",
-            self.path("peer.pem"),
-            self.path("peer.key")
-        )
-    }
-}
 
 /// A verified route to a peer at this port of `localhost`.
 fn route(scheme: &str, address: SocketAddr, more: &str) -> String {

@@ -25,7 +25,7 @@ impl OpenSmtpd {
     /// Starts it at `address`; it hands all mail on to `next`.
     #[must_use]
     pub fn relaying(address: SocketAddr, next: SocketAddr) -> Option<Self> {
-        OpenSmtpd::acting(address, |_| format!("relay host smtp+notls://{next}"))
+        OpenSmtpd::acting(address, |_| format!("relay host smtp://{next}"))
     }
 
     fn acting(address: SocketAddr, action: impl Fn(&str) -> String) -> Option<Self> {

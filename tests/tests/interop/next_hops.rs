@@ -3,48 +3,17 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 
 use posthaste_tests::client::{Dialogue, stuffed};
 use posthaste_tests::messages::{large, sample};
-use posthaste_tests::peer::{Dovecot, Exim, Haraka, OpenSmtpd, Postfix, Script, Sendmail};
-use posthaste_tests::server::{Server, program};
-use posthaste_tests::tls::Authority;
+use posthaste_tests::peer::{Dovecot, Exim, Haraka, Keys, OpenSmtpd, Postfix, Script, Sendmail};
+use posthaste_tests::server::Server;
 use posthaste_tests::wire::Wire;
-use posthaste_tests::{folder, free_address, mailbox, setup};
+use posthaste_tests::{free_address, mailbox};
 
-use super::{Cell, LARGE, MANY, PATIENCE, Row, addresses, cell, of_library, package, used};
-
-/// An authority that the program trusts, and a certificate of it for peers at `localhost`.
-struct Keys {
-    folder: tempfile::TempDir,
-}
-
-impl Keys {
-    fn new() -> Keys {
-        let folder = folder();
-        let authority = Authority::new();
-        authority.certify(folder.path(), "peer", &["localhost"]);
-        std::fs::write(folder.path().join("roots.pem"), authority.pem()).unwrap();
-        Keys { folder }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn start(&self, more: &str) -> Server {
-        let mut server = Server::with(&setup::with(more));
-        let mut command = Command::new(program());
-        command
-            .env("SSL_CERT_FILE", self.path("roots.pem"))
-            .env_remove("SSL_CERT_DIR")
-            .args(["serve", "--config"])
-            .arg(server.config());
-        server.run_as(command);
-        server
-    }
-}
+use super::{
+    Cell, LARGE, MANY, PATIENCE, Row, addresses, attempt, cell, of_library, package, used,
+};
 
 /// A next hop: what starts it, and where its mail is.
 struct Started {
@@ -63,7 +32,7 @@ struct Hop {
     lacks: &'static [(&'static str, &'static str)],
 }
 
-pub(super) const HANDSHAKE: &str = "Debian's build finishes no handshake, whoever the client is";
+const HANDSHAKE: &str = "as a server, Debian's build finishes no handshake, whoever the client is";
 
 const NO_FLIGHTS: &str = "used in flights, which go over SMTP alone";
 
@@ -87,12 +56,7 @@ fn postfix() -> Hop {
         lmtp: false,
         lacks: &[],
         start: |keys, mode| {
-            let mut settings = format!(
-                "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {}\n\
-                 smtpd_tls_key_file = {}\nsmtputf8_enable = yes\n",
-                keys.path("peer.pem"),
-                keys.path("peer.key")
-            );
+            let mut settings = keys.of_postfix() + "smtputf8_enable = yes\n";
             if mode == "TLS" {
                 settings += "smtpd_tls_wrappermode = yes\n";
             }
@@ -114,12 +78,8 @@ fn exim() -> Hop {
         lacks: &[],
         start: |keys, mode| {
             let address = free_address();
-            let mut settings = format!(
-                "tls_advertise_hosts = *\ntls_certificate = {}\ntls_privatekey = {}\n\
-                 smtputf8_advertise_hosts = *\ndsn_advertise_hosts = *\n",
-                keys.path("peer.pem"),
-                keys.path("peer.key")
-            );
+            let mut settings =
+                keys.of_exim() + "smtputf8_advertise_hosts = *\ndsn_advertise_hosts = *\n";
             if mode == "TLS" {
                 let _ = writeln!(settings, "tls_on_connect_ports = {}", address.port());
             }
@@ -203,12 +163,7 @@ fn dovecot() -> Hop {
                 .filter_map(|a| Some(a.split_once('@')?.0.to_owned()))
                 .collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let settings = format!(
-                "ssl = yes\nssl_cert = <{}\nssl_key = <{}\n",
-                keys.path("peer.pem"),
-                keys.path("peer.key")
-            );
-            let peer = Dovecot::start_with(free_address(), &names, &settings)?;
+            let peer = Dovecot::start_with(free_address(), &names, &keys.of_dovecot())?;
             Some(Started {
                 address: peer.address,
                 maildir: peer.maildir("r0"),
@@ -257,7 +212,7 @@ pub(super) fn rows() -> Vec<Row> {
         };
         let peer = format!("{} {number}", hop.name);
         println!("{peer}");
-        let mut cells = Vec::new();
+        let (mut cells, mut wire) = (Vec::new(), Err(String::new()));
         for mode in [
             "plain",
             "STARTTLS",
@@ -271,11 +226,14 @@ pub(super) fn rows() -> Vec<Row> {
             let lack = hop.lacks.iter().find(|(lacking, _)| *lacking == mode);
             cells.push(match lack {
                 Some((_, why)) => (mode, Cell::Absent(why)),
-                None => (mode, cell(|| drop(hop_takes(&hop, mode, &keys)))),
+                None => {
+                    wire = attempt(|| hop_takes(&hop, mode, &keys));
+                    (mode, cell(&wire))
+                }
             });
         }
-        let several = || hop_takes(&hop, "40 at once", &keys);
-        cells.extend(used(several, |wire, column| match wire.offers(column) {
+        // The last one: only there are flights.
+        cells.extend(used(&wire, |wire, column| match wire.offers(column) {
             false => Ok(""),
             true if hop.lmtp && column == "CHUNKING" => Ok(NO_FLIGHTS),
             true => Err("offered and not used".to_owned()),
